@@ -1,0 +1,86 @@
+"""How a request is written down without its secrets."""
+
+import re
+from collections.abc import Mapping
+from urllib.parse import unquote_plus, urlsplit
+
+from pytest_requestforge.fake_auth.tokens import TokenBook
+
+MASK = "***"
+
+_PARTS = re.compile(
+    "token|secret|password|passwd|authorization|cookie|apikey|credential|signature|assertion"
+    "|privatekey"
+)
+_EXACT = frozenset({"code", "pin", "otp", "key", "jwt", "session", "sessionid"})
+_SHORTEST = 6
+
+
+def is_sensitive(name: str) -> bool:
+    """Whether a header, field or query key of that name holds a secret."""
+    plain = name.casefold().replace("-", "").replace("_", "")
+    return plain in _EXACT or bool(_PARTS.search(plain.replace("tokentype", "")))
+
+
+class Mask:
+    """Writes tokens as labels, and secrets as `***`."""
+
+    def __init__(self, book: TokenBook) -> None:
+        self._book = book
+        self._secrets: list[str] = []
+
+    def learn(self, expected: object, *, name: str = "") -> None:
+        """Remember the secrets among the values that a definition expects, to find them anywhere.
+
+        Shorter ones than six characters are found under their names alone: they may be anything.
+        """
+        if isinstance(expected, Mapping):
+            for key, value in expected.items():
+                self.learn(value, name=str(key))
+        elif isinstance(expected, list | tuple):
+            for value in expected:
+                self.learn(value, name=name)
+        elif isinstance(expected, str) and is_sensitive(name) and len(expected) >= _SHORTEST:
+            self._secrets.append(expected)
+
+    def text(self, text: str) -> str:
+        """The text with known tokens and secrets masked."""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return self._book.labelled(text)
+
+    def value(self, name: str, value: object) -> object:
+        """The value of a field with its secrets masked, at any depth."""
+        if isinstance(value, Mapping):
+            return {key: self.value(str(key), item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.value(name, item) for item in value]
+        if is_sensitive(name):
+            return self._sensitive(str(value))
+        return self.text(value) if isinstance(value, str) else value
+
+    def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """The headers with their secrets masked; a scheme before a credential stays."""
+        return {
+            name: self._sensitive(value) if is_sensitive(name) else self.text(value)
+            for name, value in headers.items()
+        }
+
+    def url(self, url: str) -> str:
+        """The URL with its secrets masked."""
+        parts = urlsplit(url)
+        query = "&".join(self._pair(pair) for pair in parts.query.split("&"))
+        return self.text(parts._replace(query="").geturl()) + (f"?{query}" if query else "")
+
+    def _pair(self, pair: str) -> str:
+        name, equals, value = pair.partition("=")
+        masked = self.value(unquote_plus(name), unquote_plus(value))
+        # Written anew only where something was masked, so that the rest stays as it was sent.
+        return pair if masked == unquote_plus(value) else f"{name}{equals}{masked}"
+
+    def _sensitive(self, value: str) -> str:
+        scheme, blank, credential = value.rpartition(" ")
+        token = self._book.find(credential)
+        # Of anything but one word before the credential nobody knows what it is.
+        kept = f"{scheme}{blank}" if " " not in scheme else ""
+        return kept + (MASK if token is None else token.label)

@@ -1,0 +1,1 @@
+"""The fixtures, options and hooks that pytest loads through the entry point."""

@@ -1,0 +1,351 @@
+"""A storage as one process sees it: records read with their epochs, fenced writes, faults."""
+
+import logging
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from requestforge import instrumentation
+from requestforge._flight import Flights
+from requestforge._home import adapted, homes
+from requestforge._keys import Entry, epoch_of
+from requestforge._redaction import error_text, fingerprint
+from requestforge.events import (
+    InvalidationCause,
+    LockUnavailable,
+    MissReason,
+    StepInvalidated,
+    StorageFailed,
+    StorageOperation,
+)
+from requestforge.exceptions import TokenStorageException
+from requestforge.tokens import TokenData, is_usable, stamped
+
+_log = logging.getLogger("requestforge")
+
+_EPOCH_LIFE = timedelta(days=30)
+_EPOCH_SUFFIX = "#epoch"
+# What a storage raises for a record that it cannot make sense of; all else is a fault of its own.
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, EOFError)
+
+
+@dataclass(slots=True)
+class Record:
+    """What was read for a step.
+
+    `usable`: the token, if it may be served; `token`: the same if it has expired, too; `stored`:
+    the generation that the storage holds, and that alone may be replaced.
+    """
+
+    epoch: str = ""
+    usable: TokenData | None = None
+    token: TokenData | None = None
+    stored: str | None = None
+    lacking: MissReason = "empty"
+
+    @property
+    def miss_reason(self) -> MissReason:
+        """Why there is nothing usable."""
+        return self.lacking if self.token is None else "expired"
+
+
+class TokenCache:
+    """The records of one pipeline in a storage."""
+
+    def __init__(self, storage: object, pipeline: str) -> None:
+        self.storage = adapted(storage)
+        self._pipeline = pipeline
+        self.local = homes.of(storage)
+        self._shared = self.storage.shared
+
+    @property
+    def flights(self) -> Flights:
+        """The flights of this process on the storage."""
+        return self.local.flights
+
+    def read(self, entries: Sequence[Entry]) -> dict[str, Record]:
+        """The records by step, in one batched read of the storage."""
+        keys = [entry.key for entry in entries]
+        # Epochs first: one read too early makes a miss, one read too late would hide a change.
+        wanted = [key + _EPOCH_SUFFIX for key in keys] + keys if self._shared else keys
+        local = {} if self._shared else {key: self.local.epochs.get(key, "") for key in keys}
+        found, unreadable = self._get_many(wanted)
+        reading = instrumentation.reading()
+        records = {}
+        for entry in entries:
+            record = Record(self._epoch_in(found, entry.key) if self._shared else local[entry.key])
+            if entry.key in unreadable:
+                record.lacking = "unreadable"
+            self._fill(record, entry, None if found is None else found.get(entry.key))
+            self._judge(record, entry.key, reading)
+            records[entry.step] = record
+        return records
+
+    def epoch(self, entry: Entry) -> str:
+        """The present epoch of a step; empty before its first invalidation."""
+        if not self._shared:
+            return self.local.epochs.get(entry.key, "")
+        found, _ = self._get_many([entry.key + _EPOCH_SUFFIX])
+        return self._epoch_in(found, entry.key)
+
+    def write(self, entry: Entry, token: TokenData, record: Record) -> bool:
+        """Store a token over the record that its flight read; whether it is cached now.
+
+        It is not if the step was invalidated after the record was read, or another token has
+        come in its place. A storage that fails leaves the token in this process.
+        """
+        home, key = self.local, entry.key
+        try:
+            self._save_epoch(key)
+            if self.epoch(entry) != record.epoch:
+                return False
+            if not self.storage.compare_and_set(key, token, record.stored):
+                return False
+        except Exception as error:  # noqa: BLE001 - a storage may raise anything
+            self._failed(entry.step, "write", error)
+            if self.epoch(entry) != record.epoch:
+                return False
+            home.kept[key] = token
+            home.changes += 1
+            return True
+        home.kept.pop(key, None)
+        if record.epoch:
+            home.filled[key] = record.epoch
+        if self._shared:
+            home.born[key] = token
+        if self.epoch(entry) == record.epoch:
+            return True
+        self._remove(entry, token.generation)
+        return False
+
+    def give_up(self, entry: Entry, record: Record) -> None:
+        """Remove the record that was read, now that a token not to be cached has replaced it."""
+        self.local.kept.pop(entry.key, None)
+        if record.token is not None:
+            self.local.changes += 1
+        if record.stored is not None:
+            self._remove(entry, record.stored)
+
+    def invalidate(self, causes: Mapping[Entry, InvalidationCause]) -> None:
+        """Give up the tokens of those steps, which come with ancestors first.
+
+        Raises:
+            TokenStorageException: the storage failed; the steps count as invalidated in this
+                process all the same.
+        """
+        failures = [
+            (entry, error)
+            for entry, cause in causes.items()
+            if (error := self._invalidate(entry, cause)) is not None
+        ]
+        if failures:
+            steps = ", ".join(repr(entry.step) for entry, _ in failures)
+            error = failures[0][1]
+            msg = (
+                f"The storage could not delete the tokens of {steps}; they are invalid in this "
+                "process, but other processes may still use them. Invalidate again once the "
+                "storage works."
+            )
+            raise TokenStorageException(msg, error) from error
+
+    @contextmanager
+    def lock(self, entry: Entry, lease: timedelta, wait: timedelta) -> Iterator[None]:
+        """The storage's lock on a step, where it has one that works.
+
+        Raises:
+            TimeoutError: another process still holds it after `wait`.
+        """
+        held, stack = True, ExitStack()
+        try:
+            lock = self.storage.lock(entry.key, lease, wait)
+            if lock is not None:
+                held = stack.enter_context(lock)
+        except Exception as error:  # noqa: BLE001
+            self._lock_failed(entry.step, error)
+        try:
+            if not held:
+                raise TimeoutError
+            yield
+        finally:
+            try:
+                stack.close()
+            except Exception as error:  # noqa: BLE001
+                self._lock_failed(entry.step, error)
+
+    def _invalidate(self, entry: Entry, cause: InvalidationCause) -> Exception | None:
+        home, key = self.local, entry.key
+        failure: Exception | None = None
+        generation = self._known_generation(key)
+        # First the epoch, then the flight: one that boards in between reads the new epoch.
+        home.epochs[key] = home.known[key] = secrets.token_hex(6)
+        try:
+            self._save_epoch(key)
+        except Exception as error:  # noqa: BLE001
+            failure = error
+        home.flights.supersede(key)
+        home.kept.pop(key, None)
+        home.born.pop(key, None)
+        try:
+            self.storage.delete(key)
+        except Exception as error:  # noqa: BLE001
+            failure = error
+        if failure is not None:
+            home.changes += 1
+            self._failed(entry.step, "delete", failure)
+        if instrumentation.observers:
+            instrumentation.emit(
+                StepInvalidated(
+                    at=instrumentation.now(),
+                    pipeline=self._pipeline,
+                    step=entry.step,
+                    generation=generation,
+                    cause=cause,
+                )
+            )
+        return failure
+
+    def _known_generation(self, key: str) -> str | None:
+        """The generation that an event about the key can name without a read over the network."""
+        if not instrumentation.observers:
+            return None
+        token = self.local.kept.get(key) or self.local.born.get(key)
+        if token is None and not self._shared:
+            found, _ = self._get_many([key])
+            token = None if found is None else found.get(key)
+        return None if token is None else token.generation
+
+    def _save_epoch(self, key: str) -> None:
+        """Write an epoch that is known here only to a storage that others share."""
+        if self._shared and (epoch := self.local.epochs.get(key)) is not None:
+            now = instrumentation.now()
+            mark = TokenData(epoch, expires_at=now + _EPOCH_LIFE, issued_at=now)
+            self.storage.set(key + _EPOCH_SUFFIX, mark)
+            if self.local.epochs.get(key) == epoch:
+                del self.local.epochs[key]
+
+    def _epoch_in(self, found: Mapping[str, TokenData] | None, key: str) -> str:
+        home = self.local
+        local = home.epochs.get(key)
+        if local is not None:
+            return local
+        if found is None:
+            return home.known.get(key, "")
+        mark = found.get(key + _EPOCH_SUFFIX)
+        epoch = "" if mark is None else mark.access_token
+        if home.known.get(key, "") != epoch:
+            home.known[key] = epoch
+        return epoch
+
+    def _fill(self, record: Record, entry: Entry, token: TokenData | None) -> None:
+        """Decide what a stored token is worth."""
+        home, key = self.local, entry.key
+        if token is not None:
+            record.stored = token.generation
+            if token.generation is None:
+                # Written by other means, or by a storage that keeps the basic fields only.
+                if home.epochs.get(key) in (None, home.filled.get(key)):
+                    record.token = stamped(token, _derived_generation(entry, token, record.epoch))
+            elif not entry.owns(token.generation):
+                record.lacking = "unreadable"
+                self._failed(entry.step, "read", ValueError("The record belongs to another key."))
+                self._remove(entry, token.generation)
+                record.stored = None
+                return
+            elif epoch_of(token.generation) == record.epoch:
+                born = home.born.get(key)
+                same = born is not None and born.generation == token.generation
+                record.token = born if same else token
+
+    def _judge(self, record: Record, key: str, reading: tuple[float, float, object]) -> None:
+        """Decide whether there is a token that may be served."""
+        home = self.local
+        if record.token is not None and is_usable(record.token, reading):
+            record.usable = record.token
+            return
+        kept = home.kept.get(key)
+        if (
+            kept is not None
+            and epoch_of(kept.generation) == record.epoch
+            and is_usable(kept, reading)
+        ):
+            record.token = record.usable = kept
+        elif record.token is None and record.epoch and home.filled.get(key) != record.epoch:
+            record.lacking = "invalidated"
+
+    def _get_many(self, keys: Sequence[str]) -> tuple[dict[str, TokenData] | None, set[str]]:
+        """What the storage holds, or None if it fails; and the keys that it cannot read."""
+        try:
+            found: dict[str, object] = dict(self.storage.get_many(keys))
+        except _UNREADABLE:
+            return self._get_each(keys)
+        except Exception as error:  # noqa: BLE001
+            self._failed("", "read", error)
+            return None, set()
+        tokens = {key: token for key, token in found.items() if isinstance(token, TokenData)}
+        foreign = found.keys() - tokens.keys()
+        for key in foreign:
+            self._discard(key, TypeError("The record is no TokenData."))
+        return tokens, foreign
+
+    def _get_each(self, keys: Sequence[str]) -> tuple[dict[str, TokenData], set[str]]:
+        found: dict[str, TokenData] = {}
+        unreadable: set[str] = set()
+        for key in keys:
+            try:
+                token = self.storage.get(key)
+            except _UNREADABLE as error:
+                unreadable.add(key)
+                self._discard(key, error)
+            except Exception as error:  # noqa: BLE001
+                self._failed(self._step_of(key), "read", error)
+            else:
+                if token is not None:
+                    found[key] = token
+        return found, unreadable
+
+    def _discard(self, key: str, error: Exception) -> None:
+        self._failed(self._step_of(key), "read", error)
+        try:
+            self.storage.delete(key)
+        except Exception as fault:  # noqa: BLE001
+            self._failed(self._step_of(key), "delete", fault)
+
+    def _remove(self, entry: Entry, generation: str | None) -> None:
+        try:
+            self.storage.compare_and_delete(entry.key, generation)
+        except Exception as error:  # noqa: BLE001
+            self._failed(entry.step, "delete", error)
+
+    def _step_of(self, key: str) -> str:
+        return key.removesuffix(_EPOCH_SUFFIX).removeprefix(f"{self._pipeline}:")
+
+    def _failed(self, step: str, operation: StorageOperation, error: Exception) -> None:
+        _log.warning("The token storage failed on a %s (%s).", operation, type(error).__name__)
+        if instrumentation.observers:
+            instrumentation.emit(
+                StorageFailed(
+                    at=instrumentation.now(),
+                    pipeline=self._pipeline,
+                    step=step,
+                    operation=operation,
+                    error=error_text(error),
+                )
+            )
+
+    def _lock_failed(self, step: str, error: Exception) -> None:
+        _log.warning("The lock of step %r failed (%s).", step, type(error).__name__)
+        if instrumentation.observers:
+            instrumentation.emit(
+                LockUnavailable(
+                    at=instrumentation.now(),
+                    pipeline=self._pipeline,
+                    step=step,
+                    error=error_text(error),
+                )
+            )
+
+
+def _derived_generation(entry: Entry, token: TokenData, epoch: str) -> str:
+    return f"{entry.tag}.{epoch}.~{fingerprint(token.access_token)}"

@@ -1,0 +1,53 @@
+"""What a failed fetch means: the error for its callers, and whether an upstream is at fault."""
+
+from collections.abc import Iterator
+from copy import copy
+
+from requestforge._redaction import error_text
+from requestforge.exceptions import (
+    AuthenticationException,
+    DependencyException,
+    TokenRefreshException,
+)
+
+_UNAUTHORIZED = 401
+_MOST_CAUSES = 20
+
+
+def step_failure(step: str, cause: Exception) -> AuthenticationException:
+    """A new error that names the failing step, for one caller."""
+    if isinstance(cause, DependencyException) and cause.service_name == step:
+        return copy(cause)
+    kinds = (TokenRefreshException, DependencyException)
+    kind = next((kind for kind in kinds if isinstance(cause, kind)), AuthenticationException)
+    failure = kind(f"Step {step!r} failed: {error_text(cause)}", cause, service_name=step)
+    failure.retry_at = getattr(cause, "retry_at", None)
+    return failure
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the step's server refused a token that the step had sent.
+
+    That is a 401, or the error code `invalid_token` (RFC 6750 section 3.1), unless the answer
+    blames the client or the grant itself (RFC 6749 section 5.2).
+    """
+    causes = list(_chain(error))
+    text = " ".join(str(cause) for cause in causes)
+    if "invalid_client" in text or "invalid_grant" in text:
+        return False
+    return "invalid_token" in text or any(_status(cause) == _UNAUTHORIZED for cause in causes)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    current: BaseException | None = error
+    for _ in range(_MOST_CAUSES):
+        if current is None:
+            return
+        yield current
+        current = current.__cause__ or getattr(current, "original_exception", None)
+
+
+def _status(error: BaseException) -> object:
+    """The status of an HttpStatusException, or of another library's error that has a response."""
+    own = getattr(error, "status_code", None)
+    return getattr(getattr(error, "response", None), "status_code", None) if own is None else own

@@ -1,0 +1,223 @@
+"""Single flight: at most one fetch for a key at a time, shared by all threads that want it."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from requestforge._fork import renew_after_fork
+from requestforge._keys import Entry
+from requestforge.instrumentation import real_monotonic
+from requestforge.tokens import TokenData
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A flight ended with a token."""
+
+    token: TokenData
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A flight ended with an error; `start_over`: its cause has been mended since."""
+
+    error: Exception
+    start_over: bool = False
+
+
+Outcome = Landed | Failed
+
+
+class Reentered(Exception):
+    """Waiting for this flight would mean that a thread waits for itself."""
+
+
+class Flight:
+    """One fetch under way, or about to be."""
+
+    __slots__ = (
+        "after",
+        "begun",
+        "closed",
+        "done",
+        "epoch",
+        "fresh",
+        "gives_up",
+        "key",
+        "leader",
+        "next",
+        "outcome",
+        "vacated",
+    )
+
+    def __init__(self, key: str, epoch: str, *, fresh: bool, after: "Flight | None") -> None:
+        self.key = key
+        self.epoch = epoch
+        self.leader = threading.get_ident()
+        self.fresh = fresh
+        self.after = after
+        self.next: Flight | None = None
+        self.begun = False
+        self.closed = False
+        self.gives_up: dict[Entry, str] = {}
+        self.outcome: Outcome | None = None
+        self.vacated = threading.Event()
+        self.done = threading.Event()
+
+    def wait(self, deadline: float) -> Outcome | None:
+        """Its outcome, or None if it was abandoned.
+
+        Raises:
+            TimeoutError: it has not ended by `deadline` (real seconds).
+            Reentered: it waits, perhaps through others, for this very thread.
+        """
+        _wait(self, self.done, deadline)
+        return self.outcome
+
+    def wait_until_first(self, deadline: float) -> None:
+        """Return once the flight that this one was queued behind is out of the way."""
+        if self.after is not None:
+            _wait(self.after, self.after.vacated, deadline)
+            self.after = None
+
+
+class Flights:
+    """The flights under way on one storage, by key."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._first: dict[str, Flight] = {}
+        self._led: set[tuple[int, str]] = set()
+        renew_after_fork(self)
+
+    def board(
+        self, key: str, epoch: str, *, fresh: bool = False, gives_up: Mapping[Entry, str]
+    ) -> tuple[Flight, bool]:
+        """The flight to take part in, and whether this thread leads it.
+
+        The caller looks at the flight's `epoch`: it may share none of another epoch.
+
+        Args:
+            key: the storage key to fetch for.
+            epoch: the key's epoch that the caller has read.
+            fresh: only a fetch that begins from now on will do.
+            gives_up: generations, by step, to be given up when the flight lands with a token.
+
+        Raises:
+            Reentered: this thread already leads a flight for the key.
+        """
+        with self._lock:
+            if (threading.get_ident(), key) in self._led:
+                raise Reentered
+            flight = self._first.get(key)
+            if flight is None:
+                flight = self._first[key] = self._lead(key, epoch, gives_up, fresh=fresh)
+                return flight, True
+            if fresh and (flight.begun or not flight.fresh):
+                if flight.next is None:
+                    flight.next = self._lead(key, epoch, gives_up, fresh=True, after=flight)
+                    return flight.next, True
+                flight = flight.next
+            if flight.epoch == epoch and not flight.closed:
+                flight.gives_up.update(gives_up)
+            return flight, False
+
+    def begin(self, flight: Flight) -> None:
+        """Note that the fetch of the flight begins now."""
+        with self._lock:
+            flight.begun = True
+
+    def close(self, flight: Flight) -> dict[Entry, str]:
+        """What the flight gives up on landing; nobody can add to it from now on."""
+        with self._lock:
+            flight.closed = True
+            return dict(flight.gives_up)
+
+    def land(self, flight: Flight, outcome: Outcome | None) -> None:
+        """End the flight; None abandons it, and its waiters see to themselves."""
+        with self._lock:
+            self._led.discard((flight.leader, flight.key))
+            if self._first.get(flight.key) is flight:
+                self._vacate(flight)
+            elif flight.after is not None and flight.after.next is flight:
+                flight.after.next = None
+        flight.outcome = outcome
+        flight.vacated.set()
+        flight.done.set()
+
+    def supersede(self, key: str, flight: Flight | None = None) -> None:
+        """Let nobody join the key's flight any more, nor the one queued behind it.
+
+        With `flight` given, only if it is the one.
+        """
+        with self._lock:
+            first = self._first.get(key)
+            if first is None or (flight is not None and flight not in (first, first.next)):
+                return
+            del self._first[key]
+        first.vacated.set()
+
+    def after_fork(self) -> None:
+        """Start anew: the threads that led these flights are not in this process."""
+        self._lock = threading.Lock()
+        self._first = {}
+        self._led = set()
+
+    def _lead(
+        self,
+        key: str,
+        epoch: str,
+        gives_up: Mapping[Entry, str],
+        *,
+        fresh: bool,
+        after: Flight | None = None,
+    ) -> Flight:
+        flight = Flight(key, epoch, fresh=fresh, after=after)
+        flight.gives_up.update(gives_up)
+        self._led.add((flight.leader, key))
+        return flight
+
+    def _vacate(self, flight: Flight) -> None:
+        if flight.next is None:
+            del self._first[flight.key]
+        else:
+            self._first[flight.key] = flight.next
+
+
+class _Waits:
+    """Which thread of this process waits for which flight."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._flights: dict[int, Flight] = {}
+        renew_after_fork(self)
+
+    def enter(self, flight: Flight) -> None:
+        me = threading.get_ident()
+        with self._lock:
+            ahead: Flight | None = flight
+            while ahead is not None and not ahead.done.is_set():
+                if ahead.leader == me:
+                    raise Reentered
+                ahead = self._flights.get(ahead.leader)
+            self._flights[me] = flight
+
+    def leave(self) -> None:
+        with self._lock:
+            self._flights.pop(threading.get_ident(), None)
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._flights = {}
+
+
+_waits = _Waits()
+
+
+def _wait(flight: Flight, event: threading.Event, deadline: float) -> None:
+    _waits.enter(flight)
+    try:
+        if not event.wait(max(0.0, deadline - real_monotonic())):
+            raise TimeoutError
+    finally:
+        _waits.leave()

@@ -1,0 +1,100 @@
+"""What a process knows of a storage beyond what it holds, and storages with the basics alone."""
+
+import threading
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol, cast
+
+from requestforge._flight import Flights
+from requestforge._fork import renew_after_fork
+from requestforge.interfaces import TokenStorageInterface
+from requestforge.tokens import TokenData
+
+
+class Home:
+    """What this process knows of one storage beyond what the storage holds."""
+
+    def __init__(self) -> None:
+        self.flights = Flights()
+        # Epochs that the storage does not hold: all of an unshared one, else those it failed to.
+        self.epochs: dict[str, str] = {}
+        # Tokens that the storage failed to keep.
+        self.kept: dict[str, TokenData] = {}
+        # Tokens fetched here and kept by a shared storage, for their monotonic end of use.
+        self.born: dict[str, TokenData] = {}
+        # The last epoch read of a shared storage, for as long as it cannot be read.
+        self.known: dict[str, str] = {}
+        # The epoch in which a key was last written here, to tell an empty key from an invalid one.
+        self.filled: dict[str, str] = {}
+        # Counts what changes the answer of a read without changing the storage.
+        self.changes = 0
+
+
+class _Homes:
+    """The home of each storage object of this process, for as long as the object lives."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._homes: dict[int, tuple[Callable[[], object], Home]] = {}
+        renew_after_fork(self)
+
+    def of(self, storage: object) -> Home:
+        """The one home of a storage, told by identity."""
+        place = id(storage)
+        with self._lock:
+            if place in self._homes and self._homes[place][0]() is storage:
+                return self._homes[place][1]
+            home = Home()
+            try:
+                alive: Callable[[], object] = weakref.ref(
+                    storage, lambda _: self._homes.pop(place, None)
+                )
+            except TypeError:  # its class has slots without __weakref__: it lives on here
+                alive = partial(_itself, storage)
+            self._homes[place] = (alive, home)
+            return home
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+
+def _itself(storage: object) -> object:
+    return storage
+
+
+homes = _Homes()
+
+
+def adapted(storage: object) -> TokenStorageInterface:
+    return (
+        storage
+        if isinstance(storage, TokenStorageInterface)
+        else _Basic(cast("_BasicStorage", storage))
+    )
+
+
+class _BasicStorage(Protocol):
+    def get(self, key: str) -> TokenData | None: ...
+    def set(self, key: str, token: TokenData) -> None: ...
+    def delete(self, key: str) -> None: ...
+    def exists(self, key: str) -> bool: ...
+
+
+class _Basic(TokenStorageInterface):
+    """A storage that has the four basic methods alone."""
+
+    def __init__(self, storage: _BasicStorage) -> None:
+        self._storage = storage
+
+    def get(self, key: str) -> TokenData | None:
+        return self._storage.get(key)
+
+    def set(self, key: str, token: TokenData) -> None:
+        self._storage.set(key, token)
+
+    def delete(self, key: str) -> None:
+        self._storage.delete(key)
+
+    def exists(self, key: str) -> bool:
+        return self._storage.exists(key)

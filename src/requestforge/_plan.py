@@ -1,0 +1,104 @@
+"""What all executions of a pipeline have in common: steps, graph, storage and limits."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from requestforge import instrumentation
+from requestforge._cache import TokenCache
+from requestforge._graph import invert, reachable, topological_order
+from requestforge._keys import Entry
+from requestforge._redaction import error_text
+from requestforge._steps import Step
+from requestforge.events import InvalidationCause, RefreshFailed, StepCached
+from requestforge.exceptions import AuthenticationException
+from requestforge.interfaces import TokenStorageInterface
+from requestforge.tokens import TokenData, end_of_use
+
+_GRACE = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What all executions of a pipeline have in common."""
+
+    prefix: str
+    steps: tuple[Step, ...]
+    cache: TokenCache
+    lazy: bool
+    lock_lease: timedelta | None
+    wait_timeout: timedelta | None
+    entries: tuple[Entry, ...] = field(init=False)
+    by_name: Mapping[str, Step] = field(init=False)
+    _order: Mapping[str, int] = field(init=False)
+    _dependents: Mapping[str, list[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work out order and dependents once."""
+        depends_on = {step.name: step.depends_on for step in self.steps}
+        order = {name: place for place, name in enumerate(topological_order(depends_on))}
+        object.__setattr__(self, "entries", tuple(step.entry for step in self.steps))
+        object.__setattr__(self, "by_name", {step.name: step for step in self.steps})
+        object.__setattr__(self, "_order", order)
+        object.__setattr__(self, "_dependents", invert(depends_on))
+
+    def cascade(self, name: str) -> list[str]:
+        """The step and its transitive dependents, ancestors first."""
+        return sorted(reachable([name], self._dependents), key=self._order.__getitem__)
+
+    def all_names(self) -> list[str]:
+        """Every step, ancestors first."""
+        return list(self._order)
+
+    def invalidate(self, names: Collection[str], cause: InvalidationCause) -> None:
+        """Give up the tokens of those steps and of all their dependents, each once.
+
+        Raises:
+            TokenStorageException: the storage failed to delete one.
+        """
+        affected = reachable(names, self._dependents)
+        causes: dict[Entry, InvalidationCause] = {
+            self.by_name[name].entry: cause if name in names else "cascade"
+            for name in sorted(affected, key=self._order.__getitem__)
+        }
+        self.cache.invalidate(causes)
+
+    def tell_refresh_failed(self, error: AuthenticationException) -> None:
+        """Report a failed refresh to observers."""
+        if instrumentation.observers:
+            instrumentation.emit(
+                RefreshFailed(
+                    at=instrumentation.now(),
+                    pipeline=self.prefix,
+                    step=error.service_name or "",
+                    error=error_text(error),
+                )
+            )
+
+    def wait_limit(self, step: Step) -> float:
+        """Seconds that a thread waits for another one's fetch of the step."""
+        if self.wait_timeout is not None:
+            return self.wait_timeout.total_seconds()
+        limit = step.fetch_timeout + _GRACE
+        # A holder that died is waited for until its lease ends.
+        if type(self.cache.storage).lock is not TokenStorageInterface.lock:
+            limit += self.lease(step)
+        return limit.total_seconds()
+
+    def lease(self, step: Step) -> timedelta:
+        """How long a lock on the step holds when its holder dies."""
+        return self.lock_lease or step.fetch_timeout + _GRACE
+
+    def tell_cached(self, step: Step, token: TokenData) -> TokenData:
+        """The token, reported to observers as served from the cache."""
+        if instrumentation.observers:
+            instrumentation.emit(
+                StepCached(
+                    at=instrumentation.now(),
+                    pipeline=self.prefix,
+                    step=step.name,
+                    generation=token.generation,
+                    ends_at=end_of_use(token),
+                )
+            )
+        return token

@@ -1,0 +1,274 @@
+"""Masking: which names are sensitive, and how values, URLs and free text lose their secrets."""
+
+import json
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache, singledispatch
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote_plus
+
+MASK = "***"
+"""What stands in the place of a secret."""
+
+NO_NAMES: frozenset[str] = frozenset()
+"""No sensitive names beyond the built-in ones."""
+
+_PARTS = (
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "authorization",
+    "cookie",
+    "apikey",
+    "credential",
+    "signature",
+    "assertion",
+    "privatekey",
+)
+_EXACT = frozenset({"code", "pin", "otp", "key", "jwt", "session", "sessionid"})
+
+_DEEPEST = 64
+_NESTED_TEXTS = 3
+
+# A key of this process alone: eight digits in a log then cannot be tried against guessed secrets.
+_FINGERPRINT_KEY = os.urandom(32)
+
+# The patterns are compiled at their first use (`re` keeps them), since most processes never fail.
+# Each starts at the border of a run, so that none scans a long run more than once.
+_QUOTED = r""" "(?:\\.|[^"\\])*+(?:"|\\?\Z) | '(?:\\.|[^'\\])*+(?:'|\\?\Z) """
+_URL = r"""(?i)(?<![a-z0-9+.-])(?:https?:|[a-z0-9+.-]+:[/\\]{2}|[/\\]{2})[^\s'"<>]*"""
+_URL_START = r"(?i)\s*(?:https?:[/\\]*|[a-z][a-z0-9+.-]*:[/\\]{2,}|[/\\]{2,})"
+_USERINFO = r"""(?<![^\s'"<>/@])[^\s'"<>/@:]+:[^\s'"<>/@]*@"""
+_HEADER = r"""(?i)(?<![\w-])(\w+-[\w-]*|authorization|cookie)([ \t]*:[ \t]*)[^\r\n'"]+"""
+_SCHEME = r"""(?ix) \b(bearer|basic|digest|dpop|negotiate)([ \t]+)
+    (?!(?:realm|error|error_description|error_uri|scope|charset|algs|nonce|qop)=)  # a challenge
+    [^\s'",;<>]+"""
+_PAIR = rf"""(?xs) (?<![\w.%\[\]-])([\w.%\[\]-]+)([ \t]*=+>?[ \t]*)
+    (?: b?(?:{_QUOTED}) | [\[{{(].* | [^\s&'"<>]+ )"""
+_MEMBER = rf"""(?xs) \\*["']([^"'\\]{{1,128}})\\*["'](\s*:\s*)
+    (?: \\+(?:{_QUOTED})                              # within a quoted text: no telling its end
+      | b?(?:{_QUOTED})(?=\s*(?:[,}}\])]|\Z))         # prose goes on otherwise
+      | [\[{{].* | -?\d[^\s,}}\])]* )"""
+
+
+def is_sensitive(name: object, extra: frozenset[str] = NO_NAMES) -> bool:
+    """Whether a header, query key, form field or JSON key of this name holds a secret.
+
+    Args:
+        name: the name; case, '-' and '_' do not matter.
+        extra: further sensitive names.
+    """
+    return _is_sensitive_name(_text(name), extra)
+
+
+def mask_headers(headers: Mapping[str, object], extra: frozenset[str] = NO_NAMES) -> dict[str, Any]:
+    """A copy of the headers, with the values of sensitive names masked."""
+    return {
+        name: MASK if is_sensitive(name, extra) else _mask_value(value, extra, 0)
+        for name, value in headers.items()
+    }
+
+
+def mask_url(url: str, extra: frozenset[str] = NO_NAMES) -> str:
+    """The URL without userinfo, and with the values of sensitive query keys masked."""
+    return _mask_url(url, extra, _NESTED_TEXTS)
+
+
+def mask_json(value: object, extra: frozenset[str] = NO_NAMES) -> object:
+    """A copy of a JSON-like value with what stands under a sensitive key masked, at any depth.
+
+    Strings lose the secrets that `mask_text` finds; objects are masked by `mask_object`.
+    """
+    return _mask_value(value, extra, 0)
+
+
+def mask_form(data: object, extra: frozenset[str] = NO_NAMES) -> object:
+    """A copy of form fields (mapping, pairs, or encoded text) with sensitive values masked."""
+    if isinstance(data, str | bytes):
+        return _mask_query(_text(data), extra, _NESTED_TEXTS)
+    return _mask_value(data, extra, 0)
+
+
+def mask_body(body: str | bytes, extra: frozenset[str] = NO_NAMES) -> str:
+    """A body's text with sensitive values masked: JSON by its keys, else as a form or as text."""
+    text = _text(body)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        if "=" in text and not re.search(r"\s", text):
+            text = _mask_query(text, extra, _NESTED_TEXTS)
+        return mask_text(text, extra)
+    masked = _mask_value(value, extra, 0)
+    if masked != value:
+        return json.dumps(masked, ensure_ascii=False)
+    # Of a key named twice the parser keeps the last alone, so the text itself is searched, too.
+    return mask_text(text, extra)
+
+
+def mask_text(text: str, extra: frozenset[str] = NO_NAMES) -> str:
+    """Free text, such as a foreign exception's, without the credentials that can be told in it.
+
+    These are userinfo and secret query values of URLs, sensitive header lines, `name=value` and
+    `"name": "value"` of sensitive names, and what follows Bearer, Basic and their like.
+    """
+    return _mask_text(text, extra, _NESTED_TEXTS)
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """The text with each of these secrets, as it is or percent- or JSON-encoded, masked."""
+    forms = {
+        form
+        for secret in secrets
+        if secret
+        for form in (
+            secret,
+            quote(secret, safe="", errors="replace"),
+            quote(secret, errors="replace"),
+            quote_plus(secret, errors="replace"),
+            json.dumps(secret)[1:-1],
+        )
+    }
+    if not forms:
+        return text
+    longest_first = sorted(forms, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)), MASK, text, flags=re.IGNORECASE)
+
+
+def clean_text(text: str, limit: int = 200, secrets: Iterable[str] = ()) -> str:
+    """What a server wrote, fit for a message: printable, masked, at most `limit` characters."""
+    known = tuple(secrets)
+    printable = "".join(char if char.isprintable() else " " for char in scrub(text, known))
+    # Once more: a secret may have been taken apart by a character that is now a blank.
+    return mask_text(scrub(printable, known))[:limit]
+
+
+def error_text(error: object, secrets: Iterable[str] = ()) -> str:
+    """The text of an exception, or of what it carries, without credentials."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a foreign __str__ may raise anything
+        return "(no readable text)"
+    return mask_text(scrub(text, secrets))
+
+
+def fingerprint(value: str) -> str:
+    """Eight hex digits that are the same for equal values within this process."""
+    # Here, since it loads OpenSSL, which no import of the library should wait for.
+    from hashlib import blake2b  # noqa: PLC0415
+
+    data = value.encode("utf-8", "surrogatepass")
+    return blake2b(data, key=_FINGERPRINT_KEY, digest_size=4).hexdigest()
+
+
+@singledispatch
+def mask_object(value: object, _extra: frozenset[str] = NO_NAMES) -> object:
+    """The value with its secrets masked; a type that holds some registers how."""
+    return value
+
+
+def masks_itself(value: object) -> bool:
+    """Whether `mask_object` knows the type of this value."""
+    return mask_object.dispatch(type(value)) is not mask_object.dispatch(object)
+
+
+@lru_cache(maxsize=2048)
+def _is_sensitive_name(name: str, extra: frozenset[str]) -> bool:
+    plain = _plain(name)
+    if plain in _EXACT or any(plain == _plain(other) for other in extra):
+        return True
+    # token_type names a scheme (RFC 6749 section 7.1), and so does subject_token_type (RFC 8693).
+    rest = plain.replace("tokentype", "")
+    return any(part in rest for part in _PARTS)
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("-", "").replace("_", "")
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _mask_value(value: object, extra: frozenset[str], depth: int) -> object:
+    if isinstance(value, str | bytes):
+        text = _text(value)
+        masked = mask_text(text, extra)
+        return value if masked == text else masked
+    if not isinstance(value, Mapping | list | tuple | set | frozenset):
+        return mask_object(value, extra)
+    if depth == _DEEPEST:
+        return MASK
+    if isinstance(value, Mapping):
+        return {
+            key: MASK if is_sensitive(key, extra) else _mask_value(item, extra, depth + 1)
+            for key, item in value.items()
+        }
+    return _mask_items(value, extra, depth)
+
+
+def _mask_items(items: Collection[object], extra: frozenset[str], depth: int) -> Collection[object]:
+    match items:
+        case (str() | bytes() as name, _) if isinstance(items, tuple) and is_sensitive(name, extra):
+            return (name, MASK)
+    masked = [_mask_value(item, extra, depth + 1) for item in items]
+    if isinstance(items, set | frozenset):
+        return set(masked)
+    return masked if isinstance(items, list) else tuple(masked)
+
+
+def _mask_text(text: str, extra: frozenset[str], depth: int) -> str:
+    def named(match: re.Match[str]) -> str:
+        if not is_sensitive(unquote_plus(match[1]), extra):
+            return match[0]
+        start, separator_end = match.start(), match.end(2)
+        return match.string[start:separator_end] + MASK
+
+    text = re.sub(_URL, lambda match: _mask_url(match[0], extra, depth), text)
+    text = re.sub(_USERINFO, f"{MASK}@", text)
+    text = re.sub(_HEADER, named, text)
+    text = re.sub(_SCHEME, rf"\1\2{MASK}", text)
+    text = re.sub(_PAIR, named, text)
+    return re.sub(_MEMBER, named, text)
+
+
+def _mask_url(url: str, extra: frozenset[str], depth: int) -> str:
+    start = re.match(_URL_START, url)
+    head, rest = (start[0], _without_userinfo(url[start.end() :])) if start else ("", url)
+    path, *parts = re.split(r"([?#])", rest, maxsplit=2)
+    segments = "/".join(_mask_pair(segment, extra, depth) for segment in path.split("/"))
+    return head + segments + "".join(_mask_query(part, extra, depth) for part in parts)
+
+
+def _without_userinfo(rest: str) -> str:
+    authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        return authority.rpartition("@")[2] + rest[len(authority) :]
+    port = authority.rpartition(":")[2]
+    # A password with a raw '/', '?' or '#' in it: what precedes is no host with a port.
+    if ":" in authority and not port.isdigit() and not authority.startswith("["):
+        return rest.rpartition("@")[2]
+    return rest
+
+
+def _mask_query(query: str, extra: frozenset[str], depth: int) -> str:
+    return "&".join(_mask_pair(pair, extra, depth) for pair in query.split("&"))
+
+
+def _mask_pair(pair: str, extra: frozenset[str], depth: int) -> str:
+    done: list[str] = []
+    for field in pair.split(";"):  # some servers take it for '&'; elsewhere it is part of a value
+        name, equals, value = field.partition("=")
+        if equals and is_sensitive(unquote_plus(name).rpartition("?")[2], extra):
+            return ";".join((*done, f"{name}={MASK}"))
+        done.append(f"{name}{equals}{_mask_encoded(value, extra, depth)}")
+    return ";".join(done)
+
+
+def _mask_encoded(value: str, extra: frozenset[str], depth: int) -> str:
+    decoded = unquote_plus(value)
+    if not depth or not re.search(r"[=:]", decoded):
+        return value
+    masked = _mask_text(decoded, extra, depth - 1)
+    return value if masked == decoded else quote_plus(masked, safe="*:/")

@@ -1,0 +1,385 @@
+"""One execution of a pipeline: each step from the cache, or by a flight."""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from datetime import timedelta
+
+from requestforge import instrumentation
+from requestforge._cache import Record
+from requestforge._failures import is_refusal, step_failure
+from requestforge._flight import Failed, Flight, Landed, Outcome, Reentered
+from requestforge._keys import Entry, epoch_of
+from requestforge._plan import Plan
+from requestforge._redaction import error_text
+from requestforge._steps import Step
+from requestforge.events import (
+    MissReason,
+    StepFailed,
+    StepFetched,
+    StepMissed,
+    TokenReplaced,
+)
+from requestforge.exceptions import (
+    AuthenticationException,
+    DependencyException,
+    TokenStorageException,
+)
+from requestforge.instrumentation import real_monotonic
+from requestforge.tokens import (
+    TokenData,
+    end_of_use,
+    is_usable,
+    stamped,
+    wall_end,
+    with_effective_expiry,
+)
+
+# How often a run starts over because others invalidate what it has read, before it goes on with
+# what it has, uncached.
+_MOST_RESTARTS = 10
+
+
+class _StartOver(Exception):
+    """What the run has read does not hold any more."""
+
+
+class Run:
+    """One execution.
+
+    Args:
+        plan: the pipeline's.
+        forced: steps that only a fetch which begins from now on will do for.
+        stale: generations by step that must not be served; the first of these steps to get a
+            new token gives up those of the others.
+        refreshes: the steps that this run is to refresh, with or without a stale token.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        forced: Collection[str] = (),
+        stale: Mapping[str, str] | None = None,
+        refreshes: Collection[str] = (),
+    ) -> None:
+        self._plan = plan
+        self._cache = plan.cache
+        self._forced = forced
+        self._stale = stale or {}
+        self._refreshes = frozenset(refreshes)
+        self._view: dict[str, Record] = {}
+        self._tokens: dict[str, TokenData] = {}
+        self._fetched: dict[str, TokenData] = {}
+        self._repaired: set[str] = set()
+        self._restarts = 0
+        self.served: dict[str, TokenData] = {}
+        """Tokens that came from the cache, by step."""
+
+    def execute(self) -> TokenData:
+        """The token of the last step.
+
+        Raises:
+            AuthenticationException: a step failed; `service_name` names it.
+        """
+        while True:
+            try:
+                return self._pass()
+            except _StartOver:
+                self._restarts += 1
+
+    @property
+    def all_served(self) -> bool:
+        """Whether every token came from the cache, as it was read at first."""
+        return not self._fetched and not self._restarts
+
+    def _pass(self) -> TokenData:
+        self._view = self._cache.read(self._plan.entries)
+        self._fetched = {
+            name: token
+            for name, token in self._fetched.items()
+            if epoch_of(token.generation) == self._view[name].epoch
+        }
+        self._tokens = {}
+        self.served = {}
+        for step in self._needed():
+            self._tokens[step.name] = self._token_of(step)
+        return self._tokens[self._plan.steps[-1].name]
+
+    def _needed(self) -> tuple[Step, ...]:
+        """The steps to look at, in order: all, or what a lazy walk back from the last one finds."""
+        plan = self._plan
+        if not plan.lazy:
+            return plan.steps
+        needed: set[str] = set()
+        stack = [plan.steps[-1].name, *self._forced, *self._refreshes]
+        while stack:
+            name = stack.pop()
+            if name in needed or name not in plan.by_name:
+                continue
+            needed.add(name)
+            if name not in self._fetched and self._acceptable(name, self._view[name]) is None:
+                stack.extend(plan.by_name[name].depends_on)
+        return tuple(step for step in plan.steps if step.name in needed)
+
+    def _token_of(self, step: Step) -> TokenData:
+        fetched = self._fetched.get(step.name)
+        if fetched is not None:
+            return fetched
+        token = None
+        if step.name not in self._forced:
+            token = self._acceptable(step.name, self._view[step.name])
+        if token is not None:
+            self._serve(step, token)
+            return token
+        return self._resolve(step)
+
+    def _acceptable(self, name: str, record: Record) -> TokenData | None:
+        """The record's token, if it may be served to this run."""
+        token = record.usable
+        return None if token is None or token.generation == self._stale.get(name, "") else token
+
+    def _serve(self, step: Step, token: TokenData) -> None:
+        self.served[step.name] = self._plan.tell_cached(step, token)
+
+    def _resolve(self, step: Step) -> TokenData:
+        """A token by a flight: this thread's own, or another's."""
+        limit = self._plan.wait_limit(step)
+        deadline = real_monotonic() + limit
+        try:
+            while True:
+                flight, leads = self._board(step)
+                if leads:
+                    outcome = self._lead(step, flight, deadline)
+                else:
+                    self._miss(step, self._view[step.name])
+                    outcome = flight.wait(deadline)
+                if outcome is not None:
+                    return self._settle(step, outcome, flight)
+        except TimeoutError:
+            msg = (
+                f"Step {step.name!r}: waited {limit:g} s for a fetch under way elsewhere. It is "
+                "slower than its fetch_timeout says, or stuck; see wait_timeout."
+            )
+        except Reentered:
+            msg = (
+                f"Step {step.name!r} is asked for by its own fetch. A fetcher must not execute "
+                "a pipeline for the very step that it fetches."
+            )
+            raise DependencyException(msg, service_name=step.name) from None
+        raise AuthenticationException(msg, service_name=step.name)
+
+    def _board(self, step: Step) -> tuple[Flight, bool]:
+        """A flight of the epoch that this run has read."""
+        key, epoch = step.entry.key, self._view[step.name].epoch
+        while True:
+            flight, leads = self._cache.flights.board(
+                key, epoch, fresh=step.name in self._forced, gives_up=self._to_give_up(step)
+            )
+            if leads or flight.epoch == epoch:
+                return flight, leads
+            if self._cache.epoch(step.entry) != epoch:
+                self._start_over()
+            self._cache.flights.supersede(key, flight)
+
+    def _to_give_up(self, step: Step) -> dict[Entry, str]:
+        """Old tokens, by step, that a new token of this one makes worthless."""
+        if step.name not in self._refreshes:
+            return {}
+        return {
+            self._plan.by_name[name].entry: generation
+            for name, generation in self._stale.items()
+            if name != step.name and _holds(self._view[name], generation)
+        }
+
+    def _start_over(self) -> None:
+        """Read everything anew, unless that has been done too often."""
+        if self._restarts < _MOST_RESTARTS:
+            raise _StartOver
+
+    def _settle(self, step: Step, outcome: Outcome, flight: Flight) -> TokenData:
+        """What an outcome means to this run, whoever led the flight."""
+        if isinstance(outcome, Landed):
+            if step.name not in self.served:
+                self._fetched[step.name] = outcome.token
+            if flight.gives_up:
+                raise _StartOver
+            return outcome.token
+        if outcome.start_over and step.name not in self._repaired:
+            self._repaired.add(step.name)
+            raise _StartOver
+        raise step_failure(step.name, outcome.error) from outcome.error
+
+    def _lead(self, step: Step, flight: Flight, deadline: float) -> Outcome | None:
+        outcome: Outcome | None = None
+        try:
+            flight.wait_until_first(deadline)
+            with self._lock(step, deadline):
+                outcome = self._fly(step, flight)
+        finally:
+            # Whatever tears this thread down, its waiters are let go.
+            self._cache.flights.land(flight, outcome)
+        return outcome
+
+    def _lock(self, step: Step, deadline: float) -> AbstractContextManager[None]:
+        wait = timedelta(seconds=max(0.0, deadline - real_monotonic()))
+        return self._cache.lock(step.entry, self._plan.lease(step), wait)
+
+    def _fly(self, step: Step, flight: Flight) -> Outcome:
+        """Read the record again, and fetch if it is still of no use."""
+        record = self._cache.read([step.entry])[step.name]
+        if record.epoch != flight.epoch:
+            self._start_over()
+            record.epoch = flight.epoch
+        self._cache.flights.begin(flight)
+        token = None if flight.fresh else self._acceptable(step.name, record)
+        if token is not None:
+            self._serve(step, token)
+        else:
+            self._miss(step, record)
+            try:
+                token = self._fetch(step, record)
+            except Exception as error:  # noqa: BLE001 - user code may raise anything
+                return self._failed(step, error)
+        self._give_up(self._cache.flights.close(flight))
+        return Landed(token)
+
+    def _miss(self, step: Step, record: Record) -> None:
+        if instrumentation.observers:
+            replaced = step.name in self._forced or step.name in self._stale
+            reason: MissReason = "forced" if replaced and record.usable else record.miss_reason
+            instrumentation.emit(
+                StepMissed(
+                    at=instrumentation.now(),
+                    pipeline=self._plan.prefix,
+                    step=step.name,
+                    generation=record.token.generation if record.token else record.stored,
+                    ends_at=end_of_use(record.token) if record.token else None,
+                    reason=reason,
+                )
+            )
+
+    def _fetch(self, step: Step, record: Record) -> TokenData:
+        """A new token, stored over the record that was read."""
+        context = self._context(step)
+        if any(name not in (context or ()) for name in step.depends_on):
+            raise _unmet(step, context or {})
+        t0 = instrumentation.now()
+        _, started, source = instrumentation.reading()
+        fetched = with_effective_expiry(step.fetch(context, record.token), step.ttl, t0)
+        lifetime = wall_end(fetched) - t0.timestamp()
+        token = stamped(
+            fetched, step.entry.new_generation(record.epoch), (started + lifetime, source)
+        )
+        reading = instrumentation.reading()
+        if is_usable(token, reading):
+            self._cache.write(step.entry, token, record)
+        else:
+            self._cache.give_up(step.entry, record)
+        if instrumentation.observers:
+            seconds = reading[1] - started if reading[2] is source else 0.0
+            self._tell_fetched(step, token, record, seconds)
+        return token
+
+    def _tell_fetched(self, step: Step, token: TokenData, record: Record, seconds: float) -> None:
+        at, prefix, ends_at = instrumentation.now(), self._plan.prefix, end_of_use(token)
+        instrumentation.emit(
+            StepFetched(
+                at=at,
+                pipeline=prefix,
+                step=step.name,
+                generation=token.generation,
+                ends_at=ends_at,
+                seconds=seconds,
+            )
+        )
+        if record.usable is not None:
+            instrumentation.emit(
+                TokenReplaced(
+                    at=at,
+                    pipeline=prefix,
+                    step=step.name,
+                    generation=token.generation,
+                    ends_at=ends_at,
+                    replaced=record.usable.generation,
+                )
+            )
+
+    def _context(self, step: Step) -> dict[str, TokenData] | None:
+        if self._plan.lazy:
+            return {
+                name: self._tokens[name] for name in step.depends_on if name in self._tokens
+            } or None
+        return dict(self._tokens) or None
+
+    def _failed(self, step: Step, error: Exception) -> Outcome:
+        """The end of a failed fetch: upstream tokens are repaired if it can be their fault."""
+        if self._repair(step, error):
+            return Failed(error, start_over=True)
+        step.on_fetch_error(error, self._context(step))
+        if instrumentation.observers:
+            instrumentation.emit(
+                StepFailed(
+                    at=instrumentation.now(),
+                    pipeline=self._plan.prefix,
+                    step=step.name,
+                    error=error_text(error),
+                )
+            )
+        return Failed(error)
+
+    def _repair(self, step: Step, error: Exception) -> bool:
+        """Invalidate cached tokens that a refused step has used; whether there were any."""
+        suspects = [self._plan.by_name[name] for name in step.depends_on if name in self.served]
+        if not suspects or step.name in self._repaired or not is_refusal(error):
+            return False
+        current = self._cache.read([suspect.entry for suspect in suspects])
+        for suspect in suspects:
+            if _holds(current[suspect.name], self.served[suspect.name].generation):
+                # What the storage cannot delete is invalid in this process all the same.
+                with suppress(TokenStorageException):
+                    self._plan.invalidate([suspect.name], "repair")
+        return True
+
+    def _give_up(self, generations: Mapping[Entry, str]) -> None:
+        """Give up those old tokens that are still there."""
+        current = self._cache.read(list(generations)) if generations else {}
+        old = [each for each in generations if _holds(current[each.step], generations[each])]
+        with suppress(TokenStorageException):
+            self._cache.invalidate(dict.fromkeys(old, "refresh"))
+
+
+def refreshed(plan: Plan, names: Sequence[str], rejected: TokenData | None) -> TokenData:
+    """A token other than the rejected one, by fetching those steps, ancestors first.
+
+    See `TokenFetchPipeline.refresh`.
+
+    Raises:
+        AuthenticationException: a step failed; `service_name` is its name.
+    """
+    last = plan.steps[-1]
+    view = plan.cache.read(plan.entries)
+    known = rejected is not None and last.entry.owns(rejected.generation)
+    if rejected is not None and known:
+        current = view[last.name].usable
+        if current is None or current.generation != rejected.generation:
+            return Run(plan).execute() if current is None else plan.tell_cached(last, current)
+    stale = {
+        name: token.generation
+        for name in names
+        if (token := view[name].token) is not None and token.generation is not None
+    }
+    forced = () if known else names[:1]
+    return Run(plan, forced=forced, stale=stale, refreshes=names).execute()
+
+
+def _holds(record: Record, generation: str | None) -> bool:
+    return record.token is not None and record.token.generation == generation
+
+
+def _unmet(step: Step, context: Mapping[str, TokenData]) -> DependencyException:
+    missing = ", ".join(repr(name) for name in step.depends_on if name not in context)
+    msg = (
+        f"Step {step.name!r} needs the token of {missing}, which no earlier step of its pipeline "
+        "gives; add that step, or list it earlier."
+    )
+    return DependencyException(msg, service_name=step.name)

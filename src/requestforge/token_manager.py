@@ -1,0 +1,229 @@
+"""TokenManager, which keeps one service's token usable, and all that it may be made of."""
+
+import threading
+from copy import copy
+from datetime import timedelta
+from types import TracebackType
+from typing import NoReturn, Self
+
+from requestforge import instrumentation
+from requestforge._providers import (
+    BaseOAuth2TokenProvider,
+    ClientCredentialsTokenProvider,
+    PasswordGrantTokenProvider,
+)
+from requestforge.exceptions import AuthenticationException, TokenRefreshException
+from requestforge.interfaces import (
+    TokenFetcherInterface,
+    TokenManagerInterface,
+    TokenProviderInterface,
+    TokenStorageInterface,
+)
+from requestforge.pipelines import PipelineTokenProvider, TokenFetchPipeline
+from requestforge.storage import DjangoCacheTokenStorage, InMemoryTokenStorage
+from requestforge.tokens import TokenData
+
+__all__ = [
+    "BaseOAuth2TokenProvider",
+    "ClientCredentialsTokenProvider",
+    "DjangoCacheTokenStorage",
+    "InMemoryTokenStorage",
+    "PasswordGrantTokenProvider",
+    "TokenManager",
+    "TokenRefreshException",
+]
+
+
+class TokenManager(TokenManagerInterface):
+    """Keeps the token of a provider usable, for all threads that ask.
+
+    A provider that keeps its tokens itself (a pipeline) is asked each time. The token of any
+    other is cached under `auth_token:<service_name>` and fetched in single flight.
+
+    Args:
+        provider: where tokens come from.
+        storage: where the token of a provider without a cache lives; None: in this manager.
+        reject_interval: how long a token that a refresh gave is not refreshed again, if servers
+            have only rejected it since.
+
+    Raises:
+        ValueError: a negative `reject_interval`, or a provider without a service name.
+    """
+
+    def __init__(
+        self,
+        provider: TokenProviderInterface,
+        storage: TokenStorageInterface | None = None,
+        *,
+        reject_interval: timedelta = timedelta(seconds=10),
+    ) -> None:
+        if reject_interval < timedelta(0):
+            msg = f"reject_interval must not be negative, but is {reject_interval}."
+            raise ValueError(msg)
+        self._provider = provider
+        self._home = provider if _caches(provider) else _SingleTokenProvider(provider, storage)
+        self._reject_interval = reject_interval.total_seconds()
+        # The token of the last refresh, and when it came, until an answer accepts it.
+        self._unproven: tuple[TokenData, float] | None = None
+
+    def get_token(self) -> TokenData:
+        """A usable token, cached if possible.
+
+        Raises:
+            Exception: whatever the provider raised.
+        """
+        return self._home.fetch_token()
+
+    def refresh(self, rejected: TokenData) -> TokenData:
+        """A token other than the rejected one, fetched once for all threads that ask.
+
+        A token that came from a refresh within `reject_interval`, and has only been rejected
+        since, is given back as it is: another one would fare no better.
+
+        Raises:
+            Exception: whatever the provider raised; the cached token stays.
+        """
+        unproven = self._unproven
+        if unproven is not None:
+            token, since = unproven
+            young = instrumentation.monotonic() - since < self._reject_interval
+            if young and rejected.access_token == token.access_token:
+                return rejected
+        token = self._home.refresh(rejected)
+        if token.access_token != rejected.access_token and not self._is_unproven(token):
+            self._unproven = (token, instrumentation.monotonic())
+        return token
+
+    def accepted(self, token: TokenData) -> None:
+        """Hear that an answer has accepted the token: the next rejection of it is news."""
+        if self._is_unproven(token):
+            self._unproven = None
+
+    def force_refresh(self) -> TokenData:
+        """A token that is fetched after this call, together with concurrent calls.
+
+        Raises:
+            Exception: whatever the provider raised; the cached token stays.
+        """
+        return self._home.refresh(None)
+
+    def invalidate_token(self) -> None:
+        """Give up the cached token; a fetch under way is not cached.
+
+        Raises:
+            TokenStorageException: the storage could not delete it.
+        """
+        self._home.invalidate()
+
+    def close(self) -> None:
+        """Close the provider, if it can be closed."""
+        close = getattr(self._provider, "close", None)
+        if callable(close):
+            close()
+
+    def __enter__(self) -> Self:
+        """Give the manager."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: flights and locks belong to one process."""
+        msg = "A TokenManager cannot be pickled; make one in each process."
+        raise TypeError(msg)
+
+    def _is_unproven(self, token: TokenData) -> bool:
+        unproven = self._unproven
+        return unproven is not None and unproven[0].access_token == token.access_token
+
+
+def _caches(provider: object) -> bool:
+    """Whether the provider is the home of its tokens; a duck-typed one is not asked."""
+    return isinstance(provider, TokenProviderInterface) and provider.caches_tokens
+
+
+class _SingleTokenProvider(PipelineTokenProvider):
+    """Caches the token of a provider that does not: a pipeline of one step."""
+
+    def __init__(
+        self, provider: TokenProviderInterface, storage: TokenStorageInterface | None
+    ) -> None:
+        self._step = _ProviderStep(provider)
+        pipeline = TokenFetchPipeline(
+            [self._step],
+            InMemoryTokenStorage() if storage is None else storage,
+            cache_key_prefix="auth_token",
+        )
+        super().__init__(pipeline, self._step.name)
+
+    def fetch_token(self) -> TokenData:
+        """The cached token if usable, else a fetched one; the provider's error as it is."""
+        try:
+            return self._pipeline.execute()
+        except AuthenticationException as error:
+            failure = self._step.own_error(error)
+        raise failure
+
+    def refresh(self, rejected: TokenData | None = None) -> TokenData:
+        """The cached token unless it is the rejected one, else a fetched one."""
+        try:
+            if rejected is not None:
+                current = self._pipeline.execute()
+                if current.access_token != rejected.access_token:
+                    return current
+                rejected = current
+            return self._pipeline.refresh(rejected)
+        except AuthenticationException as error:
+            failure = self._step.own_error(error)
+        raise failure
+
+
+class _ProviderStep(TokenFetcherInterface):
+    """A provider as the one step of a pipeline."""
+
+    def __init__(self, provider: TokenProviderInterface) -> None:
+        self._provider = provider
+        self._thread = threading.local()
+
+    @property
+    def name(self) -> str:
+        return self._provider.service_name
+
+    def fetch(self, context: dict[str, TokenData] | None = None) -> TokenData:  # noqa: ARG002
+        return self._provider.fetch_token()
+
+    def refresh(
+        self,
+        expired: TokenData,
+        context: dict[str, TokenData] | None = None,  # noqa: ARG002
+    ) -> TokenData:
+        return self._provider.refresh_token(expired)
+
+    def on_fetch_error(
+        self,
+        error: Exception,
+        context: dict[str, TokenData] | None = None,  # noqa: ARG002
+    ) -> None:
+        """Keep the error for the thread that it was raised in."""
+        self._thread.error = error
+
+    def own_error(self, failure: AuthenticationException) -> BaseException:
+        """The provider's error: itself in the thread that it was raised in, elsewhere a copy."""
+        cause = failure.original_exception
+        if cause is None:
+            return failure
+        if vars(self._thread).pop("error", None) is cause:
+            return cause
+        try:
+            twin: BaseException = copy(cause)
+        except Exception:  # noqa: BLE001 - an exception of odd making cannot be copied
+            return failure
+        twin.__cause__ = cause.__cause__
+        return twin
