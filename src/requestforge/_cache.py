@@ -57,20 +57,20 @@ class TokenCache:
     def __init__(self, storage: object, pipeline: str) -> None:
         self.storage = adapted(storage)
         self._pipeline = pipeline
-        self.local = homes.of(storage)
+        self.home = homes.of(storage)
         self._shared = self.storage.shared
 
     @property
     def flights(self) -> Flights:
         """The flights of this process on the storage."""
-        return self.local.flights
+        return self.home.flights
 
     def read(self, entries: Sequence[Entry]) -> dict[str, Record]:
         """The records by step, in one batched read of the storage."""
         keys = [entry.key for entry in entries]
         # Epochs first: one read too early makes a miss, one read too late would hide a change.
         wanted = [key + _EPOCH_SUFFIX for key in keys] + keys if self._shared else keys
-        local = {} if self._shared else {key: self.local.epochs.get(key, "") for key in keys}
+        local = {} if self._shared else {key: self.home.epochs.get(key, "") for key in keys}
         found, unreadable = self._get_many(wanted)
         reading = instrumentation.reading()
         records = {}
@@ -86,7 +86,7 @@ class TokenCache:
     def epoch(self, entry: Entry) -> str:
         """The present epoch of a step; empty before its first invalidation."""
         if not self._shared:
-            return self.local.epochs.get(entry.key, "")
+            return self.home.epochs.get(entry.key, "")
         found, _ = self._get_many([entry.key + _EPOCH_SUFFIX])
         return self._epoch_in(found, entry.key)
 
@@ -96,7 +96,7 @@ class TokenCache:
         It is not if the step was invalidated after the record was read, or another token has
         come in its place. A storage that fails leaves the token in this process.
         """
-        home, key = self.local, entry.key
+        home, key = self.home, entry.key
         try:
             self._save_epoch(key)
             if self.epoch(entry) != record.epoch:
@@ -108,7 +108,7 @@ class TokenCache:
             if self.epoch(entry) != record.epoch:
                 return False
             home.kept[key] = token
-            home.changes += 1
+            home.changed()
             return True
         home.kept.pop(key, None)
         if record.epoch:
@@ -122,9 +122,9 @@ class TokenCache:
 
     def give_up(self, entry: Entry, record: Record) -> None:
         """Remove the record that was read, now that a token not to be cached has replaced it."""
-        self.local.kept.pop(entry.key, None)
+        self.home.kept.pop(entry.key, None)
         if record.token is not None:
-            self.local.changes += 1
+            self.home.changed()
         if record.stored is not None:
             self._remove(entry, record.stored)
 
@@ -175,7 +175,7 @@ class TokenCache:
                 self._lock_failed(entry.step, error)
 
     def _invalidate(self, entry: Entry, cause: InvalidationCause) -> Exception | None:
-        home, key = self.local, entry.key
+        home, key = self.home, entry.key
         failure: Exception | None = None
         generation = self._known_generation(key)
         # First the epoch, then the flight: one that boards in between reads the new epoch.
@@ -192,7 +192,7 @@ class TokenCache:
         except Exception as error:  # noqa: BLE001
             failure = error
         if failure is not None:
-            home.changes += 1
+            home.changed()
             self._failed(entry.step, "delete", failure)
         if instrumentation.observers:
             instrumentation.emit(
@@ -210,7 +210,7 @@ class TokenCache:
         """The generation that an event about the key can name without a read over the network."""
         if not instrumentation.observers:
             return None
-        token = self.local.kept.get(key) or self.local.born.get(key)
+        token = self.home.kept.get(key) or self.home.born.get(key)
         if token is None and not self._shared:
             found, _ = self._get_many([key])
             token = None if found is None else found.get(key)
@@ -218,15 +218,15 @@ class TokenCache:
 
     def _save_epoch(self, key: str) -> None:
         """Write an epoch that is known here only to a storage that others share."""
-        if self._shared and (epoch := self.local.epochs.get(key)) is not None:
+        if self._shared and (epoch := self.home.epochs.get(key)) is not None:
             now = instrumentation.now()
             mark = TokenData(epoch, expires_at=now + _EPOCH_LIFE, issued_at=now)
             self.storage.set(key + _EPOCH_SUFFIX, mark)
-            if self.local.epochs.get(key) == epoch:
-                del self.local.epochs[key]
+            if self.home.epochs.get(key) == epoch:
+                del self.home.epochs[key]
 
     def _epoch_in(self, found: Mapping[str, TokenData] | None, key: str) -> str:
-        home = self.local
+        home = self.home
         local = home.epochs.get(key)
         if local is not None:
             return local
@@ -240,7 +240,7 @@ class TokenCache:
 
     def _fill(self, record: Record, entry: Entry, token: TokenData | None) -> None:
         """Decide what a stored token is worth."""
-        home, key = self.local, entry.key
+        home, key = self.home, entry.key
         if token is not None:
             record.stored = token.generation
             if token.generation is None:
@@ -260,7 +260,7 @@ class TokenCache:
 
     def _judge(self, record: Record, key: str, reading: tuple[float, float, object]) -> None:
         """Decide whether there is a token that may be served."""
-        home = self.local
+        home = self.home
         if record.token is not None and is_usable(record.token, reading):
             record.usable = record.token
             return

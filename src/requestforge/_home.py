@@ -29,6 +29,21 @@ class Home:
         self.filled: dict[str, str] = {}
         # Counts what changes the answer of a read without changing the storage.
         self.changes = 0
+        self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
+
+    def tell_changes(self, reader: "_Reader") -> None:
+        """Call `reader.forget()` after every such change."""
+        self._readers.add(reader)
+
+    def changed(self) -> None:
+        """Count such a change, and let no pipeline go on with what it has read before."""
+        self.changes += 1
+        for reader in list(self._readers):
+            reader.forget()
+
+
+class _Reader(Protocol):
+    def forget(self) -> None: ...
 
 
 class _Homes:

@@ -148,9 +148,10 @@ def before(wall_end: float, monotonic_end: float, source: object) -> bool:
     clock = _clock
     if clock is _SYSTEM:
         # The wall clock first: it is the one that decides.
-        return time.time() < wall_end and (
-            source is not time.monotonic or time.monotonic() < monotonic_end
-        )
+        if time.time() < wall_end:
+            monotonic = time.monotonic
+            return source is not monotonic or monotonic() < monotonic_end
+        return False
     return clock.now().timestamp() < wall_end and (
         source is not clock or clock.monotonic() < monotonic_end
     )

@@ -70,8 +70,8 @@ class TokenFetchPipeline:
             wait_timeout=wait_timeout,
         )
         self._storage = cache.storage
-        self._local = cache.local
         self._snapshot: Snapshot | None = None
+        cache.home.tell_changes(self)
 
     def execute(self, force_refresh: bool = False) -> TokenData:
         """The token of the last step; whatever is usable comes from the cache.
@@ -87,9 +87,7 @@ class TokenFetchPipeline:
         if (
             snapshot is not None
             and snapshot.version == self._storage.version
-            and snapshot.changes == self._local.changes
-            and not force_refresh
-            and not observers
+            and not (force_refresh or observers)
             and before(snapshot.wall_end, snapshot.monotonic_end, snapshot.source)
         ):
             return snapshot.token
@@ -185,12 +183,18 @@ class TokenFetchPipeline:
 
     def _execute(self, *, force_refresh: bool) -> TokenData:
         # Both counts first: a change after this makes the snapshot void from the start.
-        version, changes = self._storage.version, self._local.changes
+        version, changes = self._storage.version, self._plan.cache.home.changes
         run = Run(self._plan, forced=self.step_names if force_refresh else ())
         token = run.execute()
         if version is not None and run.all_served:
-            self._snapshot = take_snapshot(token, run.served.values(), version, changes)
+            self._snapshot = take_snapshot(token, run.served.values(), version)
+            if changes != self._plan.cache.home.changes:  # told before there was this to forget
+                self._snapshot = None
         return token
+
+    def forget(self) -> None:
+        """Read the storage at the next call, even if it says that it has not changed."""
+        self._snapshot = None
 
     def _check_name(self, name: str) -> None:
         if name not in self._plan.by_name:

@@ -61,7 +61,11 @@ class TokenManager(TokenManagerInterface):
             msg = f"reject_interval must not be negative, but is {reject_interval}."
             raise ValueError(msg)
         self._provider = provider
-        self._home = provider if _caches(provider) else _SingleTokenProvider(provider, storage)
+        self._step = None if _caches(provider) else _ProviderStep(provider)
+        home = provider if self._step is None else _caching(self._step, storage)
+        self._home = home
+        # What a pipeline's provider would ask is asked at once.
+        self._pipeline = home.pipeline if type(home) is PipelineTokenProvider else None
         self._reject_interval = reject_interval.total_seconds()
         # The token of the last refresh, and when it came, until an answer accepts it.
         self._unproven: tuple[TokenData, float] | None = None
@@ -72,7 +76,13 @@ class TokenManager(TokenManagerInterface):
         Raises:
             Exception: whatever the provider raised.
         """
-        return self._home.fetch_token()
+        try:
+            if self._pipeline is not None:
+                return self._pipeline.execute()
+            return self._home.fetch_token()
+        except AuthenticationException as error:
+            failure = self._error_of(error)
+        raise failure
 
     def refresh(self, rejected: TokenData) -> TokenData:
         """A token other than the rejected one, fetched once for all threads that ask.
@@ -89,7 +99,7 @@ class TokenManager(TokenManagerInterface):
             young = instrumentation.monotonic() - since < self._reject_interval
             if young and rejected.access_token == token.access_token:
                 return rejected
-        token = self._home.refresh(rejected)
+        token = self._refreshed(rejected)
         if token.access_token != rejected.access_token and not self._is_unproven(token):
             self._unproven = (token, instrumentation.monotonic())
         return token
@@ -105,7 +115,7 @@ class TokenManager(TokenManagerInterface):
         Raises:
             Exception: whatever the provider raised; the cached token stays.
         """
-        return self._home.refresh(None)
+        return self._refreshed(None)
 
     def invalidate_token(self) -> None:
         """Give up the cached token; a fetch under way is not cached.
@@ -139,6 +149,23 @@ class TokenManager(TokenManagerInterface):
         msg = "A TokenManager cannot be pickled; make one in each process."
         raise TypeError(msg)
 
+    def _refreshed(self, rejected: TokenData | None) -> TokenData:
+        try:
+            if self._step is not None and rejected is not None:
+                # A token of this provider is told by its text: others may have stored it.
+                current = self._home.fetch_token()
+                if current.access_token != rejected.access_token:
+                    return current
+                rejected = current
+            return self._home.refresh(rejected)
+        except AuthenticationException as error:
+            failure = self._error_of(error)
+        raise failure
+
+    def _error_of(self, failure: AuthenticationException) -> BaseException:
+        """The provider's own error, where the failure is that of the step around it."""
+        return failure if self._step is None else self._step.own_error(failure)
+
     def _is_unproven(self, token: TokenData) -> bool:
         unproven = self._unproven
         return unproven is not None and unproven[0].access_token == token.access_token
@@ -149,40 +176,11 @@ def _caches(provider: object) -> bool:
     return isinstance(provider, TokenProviderInterface) and provider.caches_tokens
 
 
-class _SingleTokenProvider(PipelineTokenProvider):
-    """Caches the token of a provider that does not: a pipeline of one step."""
-
-    def __init__(
-        self, provider: TokenProviderInterface, storage: TokenStorageInterface | None
-    ) -> None:
-        self._step = _ProviderStep(provider)
-        pipeline = TokenFetchPipeline(
-            [self._step],
-            InMemoryTokenStorage() if storage is None else storage,
-            cache_key_prefix="auth_token",
-        )
-        super().__init__(pipeline, self._step.name)
-
-    def fetch_token(self) -> TokenData:
-        """The cached token if usable, else a fetched one; the provider's error as it is."""
-        try:
-            return self._pipeline.execute()
-        except AuthenticationException as error:
-            failure = self._step.own_error(error)
-        raise failure
-
-    def refresh(self, rejected: TokenData | None = None) -> TokenData:
-        """The cached token unless it is the rejected one, else a fetched one."""
-        try:
-            if rejected is not None:
-                current = self._pipeline.execute()
-                if current.access_token != rejected.access_token:
-                    return current
-                rejected = current
-            return self._pipeline.refresh(rejected)
-        except AuthenticationException as error:
-            failure = self._step.own_error(error)
-        raise failure
+def _caching(step: "_ProviderStep", storage: TokenStorageInterface | None) -> PipelineTokenProvider:
+    """A provider that caches the step's token, by a pipeline of that one step."""
+    storage = InMemoryTokenStorage() if storage is None else storage
+    pipeline = TokenFetchPipeline([step], storage, cache_key_prefix="auth_token")
+    return PipelineTokenProvider(pipeline, step.name)
 
 
 class _ProviderStep(TokenFetcherInterface):
@@ -216,7 +214,7 @@ class _ProviderStep(TokenFetcherInterface):
 
     def own_error(self, failure: AuthenticationException) -> BaseException:
         """The provider's error: itself in the thread that it was raised in, elsewhere a copy."""
-        cause = failure.original_exception
+        cause: BaseException | None = failure.original_exception
         if cause is None:
             return failure
         if vars(self._thread).pop("error", None) is cause:
