@@ -271,7 +271,7 @@ class TokenCache:
             and is_usable(kept, reading)
         ):
             record.token = record.usable = kept
-        elif record.token is None and record.epoch and home.filled.get(key) != record.epoch:
+        elif record.lacking == "empty" and record.epoch and home.filled.get(key) != record.epoch:
             record.lacking = "invalidated"
 
     def _get_many(self, keys: Sequence[str]) -> tuple[dict[str, TokenData] | None, set[str]]:

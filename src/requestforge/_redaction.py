@@ -41,16 +41,27 @@ _QUOTED = r""" "(?:\\.|[^"\\])*+(?:"|\\?\Z) | '(?:\\.|[^'\\])*+(?:'|\\?\Z) """
 _URL = r"""(?i)(?<![a-z0-9+.-])(?:https?:|[a-z0-9+.-]+:[/\\]{2}|[/\\]{2})[^\s'"<>]*"""
 _URL_START = r"(?i)\s*(?:https?:[/\\]*|[a-z][a-z0-9+.-]*:[/\\]{2,}|[/\\]{2,})"
 _USERINFO = r"""(?<![^\s'"<>/@])[^\s'"<>/@:]+:[^\s'"<>/@]*@"""
-_HEADER = r"""(?i)(?<![\w-])(\w+-[\w-]*|authorization|cookie)([ \t]*:[ \t]*)[^\r\n'"]+"""
 _SCHEME = r"""(?ix) \b(bearer|basic|digest|dpop|negotiate)([ \t]+)
     (?!(?:realm|error|error_description|error_uri|scope|charset|algs|nonce|qop)=)  # a challenge
     [^\s'",;<>]+"""
-_PAIR = rf"""(?xs) (?<![\w.%\[\]-])([\w.%\[\]-]+)([ \t]*=+>?[ \t]*)
-    (?: b?(?:{_QUOTED}) | [\[{{(].* | [^\s&'"<>]+ )"""
-_MEMBER = rf"""(?xs) \\*["']([^"'\\]{{1,128}})\\*["'](\s*:\s*)
-    (?: \\+(?:{_QUOTED})                              # within a quoted text: no telling its end
-      | b?(?:{_QUOTED})(?=\s*(?:[,}}\])]|\Z))         # prose goes on otherwise
-      | [\[{{].* | -?\d[^\s,}}\])]* )"""
+
+# What names a value, and the values that may follow: header lines, assignments, members of JSON.
+_NAMED = (
+    (
+        r"(?i)(?<![\w-])(\w+-[\w-]*|authorization|cookie)[ \t]*:[ \t]*",
+        r"""[^\r\n'"]+""",
+    ),
+    (
+        r"(?<![\w.%\[\]-])([\w.%\[\]-]+)[ \t]*=+>?[ \t]*",
+        rf"""(?xs) b?(?:{_QUOTED}) | [\[{{(].* | [^\s&'"<>]+""",
+    ),
+    (
+        r"""\\*["']([^"'\\]{1,128})\\*["']\s*:\s*""",
+        rf"""(?xs) \\+(?:{_QUOTED})                   # in a quoted text there is no telling its end
+          | b?(?:{_QUOTED})(?=\s*(?:[,}}\])]|\Z))  # in prose a quotation goes on otherwise
+          | [\[{{].* | -?\d[^\s,}}\])]*""",
+    ),
+)
 
 
 def is_sensitive(name: object, extra: frozenset[str] = NO_NAMES) -> bool:
@@ -219,18 +230,25 @@ def _mask_items(items: Collection[object], extra: frozenset[str], depth: int) ->
 
 
 def _mask_text(text: str, extra: frozenset[str], depth: int) -> str:
-    def named(match: re.Match[str]) -> str:
-        if not is_sensitive(unquote_plus(match[1]), extra):
-            return match[0]
-        start, separator_end = match.start(), match.end(2)
-        return match.string[start:separator_end] + MASK
-
     text = re.sub(_URL, lambda match: _mask_url(match[0], extra, depth), text)
     text = re.sub(_USERINFO, f"{MASK}@", text)
-    text = re.sub(_HEADER, named, text)
     text = re.sub(_SCHEME, rf"\1\2{MASK}", text)
-    text = re.sub(_PAIR, named, text)
-    return re.sub(_MEMBER, named, text)
+    for name, value in _NAMED:
+        text = _mask_named(text, name, re.compile(value), extra)
+    return text
+
+
+def _mask_named(text: str, name: str, value: re.Pattern[str], extra: frozenset[str]) -> str:
+    done: list[str] = []
+    end = 0
+    for named in re.finditer(name, text):
+        if named.start() < end or not is_sensitive(unquote_plus(named[1]), extra):
+            continue
+        secret = value.match(text, named.end())
+        if secret:
+            done += (text[end : named.end()], MASK)
+            end = secret.end()
+    return "".join((*done, text[end:]))
 
 
 def _mask_url(url: str, extra: frozenset[str], depth: int) -> str:
@@ -270,5 +288,5 @@ def _mask_encoded(value: str, extra: frozenset[str], depth: int) -> str:
     decoded = unquote_plus(value)
     if not depth or not re.search(r"[=:]", decoded):
         return value
-    masked = _mask_text(decoded, extra, depth - 1)
+    masked = _mask_text(_mask_url(decoded, extra, depth - 1), extra, depth - 1)
     return value if masked == decoded else quote_plus(masked, safe="*:/")

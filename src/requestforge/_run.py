@@ -1,5 +1,6 @@
 """One execution of a pipeline: each step from the cache, or by a flight."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
@@ -10,6 +11,7 @@ from requestforge._failures import is_refusal, step_failure
 from requestforge._flight import Failed, Flight, Landed, Outcome, Reentered
 from requestforge._keys import Entry, epoch_of
 from requestforge._plan import Plan
+from requestforge._portable import without_secrets
 from requestforge._redaction import error_text
 from requestforge._steps import Step
 from requestforge.events import (
@@ -70,6 +72,7 @@ class Run:
         self._view: dict[str, Record] = {}
         self._tokens: dict[str, TokenData] = {}
         self._fetched: dict[str, TokenData] = {}
+        self._missed: set[str] = set()
         self._repaired: set[str] = set()
         self._restarts = 0
         self.served: dict[str, TokenData] = {}
@@ -128,10 +131,11 @@ class Run:
         token = None
         if step.name not in self._forced:
             token = self._acceptable(step.name, self._view[step.name])
-        if token is not None:
-            self._serve(step, token)
-            return token
-        return self._resolve(step)
+        # A fetch of an earlier step may have taken longer than this token had to live.
+        if token is None or (self._fetched and not is_usable(token, instrumentation.reading())):
+            return self._resolve(step)
+        self._serve(step, token)
+        return token
 
     def _acceptable(self, name: str, record: Record) -> TokenData | None:
         """The record's token, if it may be served to this run."""
@@ -244,7 +248,8 @@ class Run:
         return Landed(token)
 
     def _miss(self, step: Step, record: Record) -> None:
-        if instrumentation.observers:
+        if instrumentation.observers and step.name not in self._missed:
+            self._missed.add(step.name)
             replaced = step.name in self._forced or step.name in self._stale
             reason: MissReason = "forced" if replaced and record.usable else record.miss_reason
             instrumentation.emit(
@@ -267,9 +272,8 @@ class Run:
         _, started, source = instrumentation.reading()
         fetched = with_effective_expiry(step.fetch(context, record.token), step.ttl, t0)
         lifetime = wall_end(fetched) - t0.timestamp()
-        token = stamped(
-            fetched, step.entry.new_generation(record.epoch), (started + lifetime, source)
-        )
+        end = (started + lifetime, source) if math.isfinite(lifetime) else None
+        token = stamped(fetched, step.entry.new_generation(record.epoch), end)
         reading = instrumentation.reading()
         if is_usable(token, reading):
             self._cache.write(step.entry, token, record)
@@ -316,6 +320,7 @@ class Run:
         if self._repair(step, error):
             return Failed(error, start_over=True)
         step.on_fetch_error(error, self._context(step))
+        error = self._without_tokens(error)
         if instrumentation.observers:
             instrumentation.emit(
                 StepFailed(
@@ -326,6 +331,13 @@ class Run:
                 )
             )
         return Failed(error)
+
+    def _without_tokens(self, error: Exception) -> Exception:
+        """The error, or a copy of it if it shows a token that the fetch was given."""
+        tokens = self._tokens.values()
+        known = [t.access_token for t in tokens] + [t.refresh_token or "" for t in tokens]
+        clean = without_secrets(error, filter(None, known))
+        return clean if isinstance(clean, Exception) else error
 
     def _repair(self, step: Step, error: Exception) -> bool:
         """Invalidate cached tokens that a refused step has used; whether there were any."""

@@ -1,7 +1,7 @@
 """The errors of the library, one root for all, and its one warning."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime  # noqa: TC003 - tools that read the hints need it at run time
+from datetime import datetime
 from typing import Any, Protocol, Self, cast
 
 from requestforge._portable import PortableException, describe
@@ -198,25 +198,31 @@ class StatusResponse(Protocol):
     @property
     def status_code(self) -> int:
         """The status."""
+        ...
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers, by names in any case."""
+        ...
 
     @property
     def content(self) -> bytes:
         """The body."""
+        ...
 
     @property
     def text(self) -> str:
         """The body as text."""
+        ...
 
     @property
     def url(self) -> str:
         """Where the answer came from."""
+        ...
 
     def json(self) -> Any:  # noqa: ANN401 - the JSON boundary
         """The body as JSON."""
+        ...
 
 
 class HttpStatusException(HttpClientException):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from requestforge._curl import curl_command
 from requestforge._headers import Headers, retry_after
@@ -98,6 +98,21 @@ class HttpRequest:
     files: Any = None
     timeout: float | tuple[float | None, float | None] | None = None
     auth: Any = None
+
+    if TYPE_CHECKING:
+        # What the generated constructor takes for `method` is wider than what the field holds.
+        def __init__(  # noqa: PLR0917 - the order is part of the API
+            self,
+            method: HttpMethod | str,
+            url: str,
+            headers: Mapping[str, str] | None = None,
+            params: object = None,
+            data: object = None,
+            json_data: object = None,
+            files: object = None,
+            timeout: float | tuple[float | None, float | None] | None = None,
+            auth: object = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         if type(self.method) is not HttpMethod:

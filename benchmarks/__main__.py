@@ -1,0 +1,18 @@
+"""Prints every ratio beside the one to reach: `python benchmarks [cached|flights|startup …]`."""
+
+import importlib
+import sys
+
+from ratios import print_table
+
+GROUPS = ("cached", "flights", "startup")
+
+
+def main() -> None:
+    """Measure the groups named on the command line, or all."""
+    for group in sys.argv[1:] or GROUPS:
+        print_table(importlib.import_module(group).measure())
+
+
+if __name__ == "__main__":
+    main()

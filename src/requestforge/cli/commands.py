@@ -1,0 +1,91 @@
+"""What the command offers, and how it prints."""
+
+import json
+import sys
+from dataclasses import asdict
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from requestforge import __version__
+from requestforge.cli.demo import Report, Row, run_demo
+
+
+@click.group()
+@click.version_option(__version__, prog_name="requestforge")
+def cli() -> None:
+    """Multi-step token authentication, cached per step."""
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
+def demo(*, as_json: bool) -> None:
+    """Drive a three-step authentication over real sockets, and check each step of it.
+
+    A fake auth server is stood up on this machine's loopback. Exits with status 1 if an
+    expectation fails.
+    """
+    report = run_demo()
+    if as_json:
+        click.echo(json.dumps(asdict(report) | {"passed": report.passed}, indent=2))
+    else:
+        _print(report)
+    sys.exit(0 if report.passed else 1)
+
+
+def _print(report: Report) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # A pipe has no width of its own; nothing may be cut off there.
+        console = Console(highlight=False, width=200)
+    console.print(f"A fake auth server answers on {report.server}, clock ahead of time as needed.\n")
+    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII2, pad_edge=False)
+    for heading in ("Phase", "Step", "Cache", "Fetch", "As expected"):
+        table.add_column(heading, no_wrap=heading != "Phase")
+    phase = ""
+    for row in report.rows:
+        if phase and row.phase != phase:
+            table.add_section()
+        table.add_row(
+            row.phase if row.phase != phase else "",
+            row.step,
+            _cache(row),
+            _fetch(row),
+            _check(row),
+        )
+        phase = row.phase
+    console.print(table)
+    sums = report.sums
+    console.print(
+        f"{sums['hits']} cache hits, {sums['misses']} misses, {sums['fetches']} fetches, "
+        f"{sums['requests']} requests at the server."
+    )
+    good = sum(row.passed for row in report.rows)
+    style = "bold green" if report.passed else "bold red"
+    console.print(Text(f"{good} of {len(report.rows)} expectations hold.", style))
+
+
+def _cache(row: Row) -> Text:
+    parts = []
+    if row.hits:
+        parts.append(("hit" if row.hits == 1 else f"hit x{row.hits}", "green"))
+    for reason, count in row.misses.items():
+        said = f"miss: {reason}" if count == 1 else f"miss x{count}: {reason}"
+        parts.append((said, "yellow"))
+    return Text(", ").join(Text(said, style) for said, style in parts)
+
+
+def _fetch(row: Row) -> str:
+    if not row.fetches:
+        return row.detail
+    said = f"{row.fetches} in {row.milliseconds:.1f} ms"
+    return f"{said}, {row.detail}" if row.detail else said
+
+
+def _check(row: Row) -> Text:
+    if row.passed:
+        return Text("yes", "green")
+    return Text(f"NO: expected {row.expected}", "bold red")
