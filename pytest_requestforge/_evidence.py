@@ -119,7 +119,7 @@ class Evidence:
         """The steps whose tokens were given up."""
         return frozenset(step for each in self.invalidations for step in each.steps)
 
-    def last_issued(self, step: str, before: int | None = None) -> Request | None:
+    def last_issued(self, step: str | None, before: int | None = None) -> Request | None:
         """The last request that gave a token of the step.
 
         Args:

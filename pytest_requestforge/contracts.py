@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 
 import pytest
 
-from requestforge import TokenData
+from requestforge.config import TokenData
 from requestforge.instrumentation import now
 from requestforge.interfaces import TokenStorageInterface
 

@@ -1,1 +1,302 @@
 """The fixtures, options and hooks that pytest loads through the entry point."""
+
+import sys
+import zlib
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import pytest
+
+from pytest_requestforge._extras import needed_by
+
+if TYPE_CHECKING:
+    from faker import Faker
+
+    from pytest_requestforge.clock import Clock
+    from pytest_requestforge.fake_auth import FakeAuth
+    from pytest_requestforge.recorder import Recorder
+    from requestforge.interfaces import TokenStorageInterface
+
+Transport = Literal["inprocess", "loopback"]
+
+_MARKERS = (
+    "rf_clock(start, real_sleep): when rf_clock starts, and whether time.sleep really sleeps",
+    "rf_fake_auth(transport, strict, seed): how the fake auth servers of the test are made",
+)
+_AUTHS = pytest.StashKey[list["FakeAuth"]]()
+_RECORDERS = pytest.StashKey[list["Recorder"]]()
+
+
+class FakeAuthFactory(Protocol):
+    """Starts a FakeAuth that lives as long as the test."""
+
+    def __call__(
+        self,
+        base_url: str | None = None,
+        *,
+        transport: Transport | None = None,
+        strict: bool | None = None,
+        seed: int | None = None,
+    ) -> "FakeAuth":
+        """A FakeAuth; whatever is None comes from the marker, the options or the ini file."""
+        ...
+
+
+@pytest.fixture
+def rf_fake_auth(rf_fake_auth_factory: FakeAuthFactory) -> "FakeAuth":
+    """A fake auth server that answers in process, for every host that it is told of.
+
+    A request that it has no endpoint for fails the test.
+
+    Example:
+        def test_profile(rf_fake_auth, pipeline, client):
+            rf_fake_auth.serve(pipeline)
+            client.get("/user/profile")
+            rf_fake_auth.assert_fetch_counts(app_token=1, user_token=1)
+
+    Marker: @pytest.mark.rf_fake_auth(transport="loopback", strict=False, seed=7).
+    Options: --rf-transport, --rf-seed. Ini: rf_transport, rf_strict_unmatched, rf_seed.
+    """
+    return rf_fake_auth_factory()
+
+
+@pytest.fixture
+def rf_fake_auth_server(rf_fake_auth_factory: FakeAuthFactory) -> "FakeAuth":
+    """A fake auth server on a socket of 127.0.0.1, for other clients and processes.
+
+    Example:
+        def test_command(rf_fake_auth_server):
+            rf_fake_auth_server.token("app_token", "POST /token", expires_in=3600)
+            subprocess.run(["my-command", "--auth-url", rf_fake_auth_server.url], check=True)
+            rf_fake_auth_server.assert_fetch_counts(app_token=1)
+
+    Marker, options and ini as for rf_fake_auth, but for the transport.
+    """
+    return rf_fake_auth_factory(transport="loopback")
+
+
+@pytest.fixture
+def rf_fake_auth_factory(request: pytest.FixtureRequest) -> Iterator[FakeAuthFactory]:
+    """Starts fake auth servers, for tests with several of them.
+
+    Example:
+        def test_two_providers(rf_fake_auth_factory):
+            ours = rf_fake_auth_factory("https://auth.example.com")
+            theirs = rf_fake_auth_factory("https://login.example.org", transport="loopback")
+    """
+    _freeze_first(request)
+    with needed_by("A fake auth server"):
+        from pytest_requestforge.fake_auth import FakeAuth
+    defaults = _auth_settings(request)
+
+    def start(base_url: str | None = None, **given: Any) -> FakeAuth:  # noqa: ANN401 - as in the Protocol
+        chosen = {name: value for name, value in given.items() if value is not None}
+        auth = stack.enter_context(FakeAuth(base_url, **{**defaults, **chosen}))
+        request.node.stash.setdefault(_AUTHS, []).append(auth)
+        return auth
+
+    with ExitStack() as stack:
+        yield start
+
+
+@pytest.fixture
+def rf_clock(request: pytest.FixtureRequest) -> Iterator["Clock"]:
+    """A clock that stands still at 2030-01-01T00:00:00Z until the test moves it.
+
+    All code of the process sees its time, and pauses take none. A `freezer` or `time_machine` that
+    the test uses as well is adopted.
+
+    Example:
+        def test_a_token_expires(rf_clock, pipeline):
+            first = pipeline.execute()
+            rf_clock.to_expiry("user_token", offset=0)
+            assert pipeline.execute() != first
+
+    Marker: @pytest.mark.rf_clock(start="2031-05-05T12:00:00Z"). Ini: rf_clock_start.
+    """
+    with needed_by("rf_clock"):
+        from pytest_requestforge._freezing import is_frozen
+        from pytest_requestforge.clock import Clock
+    tools = {
+        name: request.getfixturevalue(name)
+        for name in ("freezer", "time_machine")
+        if name in request.fixturenames
+    }
+    settings = _marked(request, "rf_clock")
+    start = request.config.getini("rf_clock_start")
+    if start and not is_frozen():
+        settings = {"start": start, **settings}
+    clock = Clock(**settings)
+    if "time_machine" in tools and not is_frozen():
+        # It would refuse to travel once freezegun has frozen the time.
+        tools["time_machine"].move_to(clock.now().timestamp(), tick=False)
+    with clock:
+        yield clock
+
+
+@pytest.fixture
+def rf_recorder(request: pytest.FixtureRequest) -> Iterator["Recorder"]:
+    """Records what the library tells of itself: hits, misses, fetches, invalidations.
+
+    Example:
+        def test_second_run_is_cached(rf_recorder, pipeline):
+            pipeline.execute()
+            with rf_recorder.expect_fetches():
+                pipeline.execute()
+            rf_recorder.assert_cache_hits(app_token=1, user_token=1)
+            assert rf_recorder.misses["app_token"] == {"empty": 1}
+    """
+    from pytest_requestforge.recorder import Recorder
+
+    _freeze_first(request)
+    with Recorder() as recorder:
+        request.node.stash.setdefault(_RECORDERS, []).append(recorder)
+        yield recorder
+
+
+@pytest.fixture
+def rf_faker(request: pytest.FixtureRequest) -> "Faker":
+    """A Faker that gives the same values in every run of the test.
+
+    Besides what every Faker has, it makes tokens, JWTs, clients, scopes and device codes.
+
+    Example:
+        def test_scopes(rf_faker, rf_fake_auth):
+            secret = rf_faker.client_secret()
+            jwt = rf_faker.jwt(sub="alice", expires_in=60)
+            scope = rf_faker.scope(count=3)
+
+    Option: --rf-seed. Ini: rf_seed.
+    """
+    with needed_by("rf_faker"):
+        from pytest_requestforge.faker import make_faker
+    return make_faker(f"{_seed(request.config)}/{request.node.nodeid}")
+
+
+@pytest.fixture
+def rf_token_storage() -> "TokenStorageInterface":
+    """A new storage in memory; override it to run a suite on another one.
+
+    Example:
+        @pytest.fixture
+        def rf_token_storage():
+            return DjangoCacheTokenStorage()
+    """
+    from requestforge.token_manager import InMemoryTokenStorage
+
+    return InMemoryTokenStorage()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options and ini settings."""
+    group = parser.getgroup("requestforge")
+    group.addoption(
+        "--rf-transport",
+        choices=("inprocess", "loopback"),
+        help="how rf_fake_auth is reached (default: in process)",
+    )
+    group.addoption(
+        "--rf-seed",
+        type=int,
+        help="seed of the fake auth servers and of rf_faker (default: by the id of the test)",
+    )
+    parser.addini("rf_transport", "how rf_fake_auth is reached: inprocess or loopback")
+    parser.addini(
+        "rf_strict_unmatched",
+        "whether a request that no endpoint of a fake auth server matches fails the test",
+        type="bool",
+        default=True,
+    )
+    parser.addini("rf_clock_start", "when rf_clock starts (ISO 8601; naive: local time)")
+    parser.addini("rf_seed", "seed of the fake auth servers and of rf_faker, a whole number")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the markers known."""
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that passed but sent a request which no endpoint matches."""
+    result = yield
+    strict = (auth for auth in item.stash.get(_AUTHS, []) if auth.strict)
+    said = [auth.explain_unmatched() for auth in strict if auth.unmatched]
+    if said:
+        pytest.fail("\n".join(said), pytrace=False)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the timeline to a failure that does not tell it yet, and the unmatched requests."""
+    report = yield
+    if report.failed:
+        auths = item.stash.get(_AUTHS, [])
+        for auth in auths:
+            _add_section(report, "requestforge unmatched requests", auth.explain_unmatched())
+            _add_section(report, "requestforge timeline", auth.timeline())
+        for recorder in [] if auths else item.stash.get(_RECORDERS, []):
+            _add_section(report, "requestforge timeline", recorder.timeline())
+    return report
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Explain why fetch counts are not the expected ones."""
+    assertions = sys.modules.get("pytest_requestforge.assertions")
+    if assertions is None or op != "==":
+        return None
+    counts, expected = (left, right) if isinstance(left, assertions.FetchCounts) else (right, left)
+    if not isinstance(counts, assertions.FetchCounts) or not isinstance(expected, Mapping):
+        return None
+    return [f"{left} == {right}", *counts.explain(expected)]
+
+
+def _add_section(report: pytest.TestReport, title: str, text: str) -> None:
+    told = report.longreprtext
+    if not all(line in told for line in text.splitlines()):
+        report.sections.append((title, text))
+
+
+def _freeze_first(request: pytest.FixtureRequest) -> None:
+    """Have the clock of the test set before anything looks at it."""
+    if "rf_clock" in request.fixturenames:
+        request.getfixturevalue("rf_clock")
+
+
+def _auth_settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    config = request.config
+    seed = _seed(config)
+    return {
+        "transport": config.getoption("--rf-transport")
+        or config.getini("rf_transport")
+        or "inprocess",
+        "strict": config.getini("rf_strict_unmatched"),
+        "seed": zlib.crc32(request.node.nodeid.encode()) if seed is None else seed,
+        **_marked(request, "rf_fake_auth"),
+    }
+
+
+def _seed(config: pytest.Config) -> int | None:
+    option: int | None = config.getoption("--rf-seed")
+    setting: str = config.getini("rf_seed")
+    if option is not None or not setting:
+        return option
+    try:
+        return int(setting)
+    except ValueError:
+        raise pytest.UsageError(f"rf_seed must be a whole number, not {setting!r}.") from None
+
+
+def _marked(request: pytest.FixtureRequest, name: str) -> dict[str, Any]:
+    """The keyword arguments of the closest marker of that name."""
+    marker = request.node.get_closest_marker(name)
+    if marker is None:
+        return {}
+    if marker.args:
+        raise pytest.UsageError(f"@pytest.mark.{name} takes keyword arguments only.")
+    return dict(marker.kwargs)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["django_caches"]
+
 # A slow machine is no failure; pytest's own timeout still ends a test that hangs.
 settings.register_profile("requestforge", deadline=None)
 settings.load_profile("requestforge")

@@ -1,5 +1,7 @@
 """Hand-written stand-ins that several test files share: a clock, steps and storages."""
+# ruff: noqa: D102 - the interfaces say what their methods give
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -204,6 +206,74 @@ class FlakyStorage(RecordingStorage):
         if operation in self.broken and (not self.broken_keys or key in self.broken_keys):
             self.calls.append((f"failed {operation}", key))
             raise self.error
+
+
+class BasicStorage:
+    """The four methods of a storage, and no base class."""
+
+    def __init__(self) -> None:
+        self.tokens: dict[str, TokenData] = {}
+
+    def get(self, key: str) -> TokenData | None:
+        return self.tokens.get(key)
+
+    def set(self, key: str, token: TokenData) -> None:
+        self.tokens[key] = token
+
+    def delete(self, key: str) -> None:
+        self.tokens.pop(key, None)
+
+    def exists(self, key: str) -> bool:
+        return key in self.tokens
+
+
+class JsonStorage(RecordingStorage):
+    """A storage that keeps the JSON text of its tokens, as one on a disk or a server does."""
+
+    def __init__(self, *, shared: bool = True) -> None:
+        super().__init__(shared=shared)
+        self.texts: dict[str, str] = {}
+
+    def get(self, key: str) -> TokenData | None:
+        self.calls.append(("get", key))
+        text = self.texts.get(key)
+        return None if text is None else TokenData.from_dict(json.loads(text))
+
+    def set(self, key: str, token: TokenData) -> None:
+        self.calls.append(("set", key))
+        self.texts[key] = json.dumps(self.record(token))
+
+    def delete(self, key: str) -> None:
+        self.calls.append(("delete", key))
+        self.texts.pop(key, None)
+
+    def exists(self, key: str) -> bool:
+        self.calls.append(("exists", key))
+        return key in self.texts
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, TokenData]:
+        keys = list(keys)
+        self.calls.append(("get_many", ",".join(keys)))
+        return {
+            key: TokenData.from_dict(json.loads(self.texts[key]))
+            for key in keys
+            if key in self.texts
+        }
+
+    def record(self, token: TokenData) -> dict[str, object]:
+        """What is kept of a token."""
+        return token.to_dict()
+
+
+class SixFieldStorage(JsonStorage):
+    """A storage written for release 1.0.0: it keeps six fields, so it loses the generation."""
+
+    def record(self, token: TokenData) -> dict[str, object]:
+        return {
+            name: value
+            for name, value in token.to_dict().items()
+            if name not in {"issued_at", "leeway", "generation"}
+        }
 
 
 @contextmanager

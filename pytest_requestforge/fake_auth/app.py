@@ -1,55 +1,97 @@
 """The fake auth server: a WSGI application that routes, checks, answers and keeps the journal."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from urllib.parse import quote
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.wrappers import Response
 
 from pytest_requestforge.fake_auth.checks import Problem
 from pytest_requestforge.fake_auth.endpoints import Answer, Endpoint, refusal
 from pytest_requestforge.fake_auth.explain import closest
-from pytest_requestforge.fake_auth.incoming import Incoming, read
+from pytest_requestforge.fake_auth.incoming import SAFE, Incoming, read
 from pytest_requestforge.fake_auth.journal import HELD, Entry, Journal
 from pytest_requestforge.fake_auth.masking import Mask
 from pytest_requestforge.fake_auth.tokens import TokenBook
 from requestforge import instrumentation
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
 class App:
     """Answers requests with the endpoints of one FakeAuth (PEP 3333).
 
     Args:
-        endpoints: all that there are, in the order of their definition; the list may grow.
-        book: the tokens that they issue.
+        origin: of the base URL.
         journal: what is written to.
-        mask: takes the secrets out of what is written.
+
+    Attributes:
+        endpoints: in the order of their definition.
+        book: the tokens that they issue.
+        carrier: gives the origin of the socket that the requests come from; None: there is none.
+        skew: how far the clock of the server is ahead.
     """
 
-    def __init__(
-        self, endpoints: Sequence[Endpoint], book: TokenBook, journal: Journal, mask: Mask
-    ) -> None:
-        self._endpoints = endpoints
-        self._book = book
+    def __init__(self, origin: str, journal: Journal) -> None:
+        self.endpoints: list[Endpoint] = []
+        self.book = TokenBook()
+        self.carrier: Callable[[], str] | None = None
+        self.skew = timedelta(0)
+        self._origin = origin
         self._journal = journal
-        self._mask = mask
+        self._mask = Mask(self.book)
         # Held while a request is judged and noted, so that journal and tokens have one order.
         self._lock = threading.Lock()
 
-    def __call__(
-        self, environ: "WSGIEnvironment", start_response: "StartResponse"
-    ) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         answer = self._respond(read(environ))
         response = Response(
             answer.body(), answer.status, answer.headers, content_type="application/json"
         )
         return response(environ, start_response)
+
+    def add(self, endpoint: Endpoint) -> None:
+        """Answer with this endpoint, too.
+
+        Raises:
+            ValueError: no request could tell it from another one.
+        """
+        for other in self.endpoints:
+            if self._is_same(endpoint, other):
+                raise ValueError(
+                    f"{endpoint.name!r} and {other.name!r} answer the same request, "
+                    f"{endpoint.method} {endpoint.path}; let them differ in URL, body or headers."
+                )
+        self._mask.learn(endpoint.demands.headers)
+        self._mask.learn(endpoint.demands.body)
+        self.endpoints.append(endpoint)
+
+    def now(self) -> datetime:
+        """The clock of the server (aware UTC)."""
+        return instrumentation.now() + self.skew
+
+    def url_of(self, endpoint: Endpoint) -> str:
+        """Where a client finds the endpoint: on the socket, if there is one, at the same path."""
+        origin = endpoint.origin if self.carrier is None else self.carrier()
+        return origin + quote(endpoint.path, safe=SAFE)
+
+    def knows(self, origin: str, path: str | None = None) -> bool:
+        """Whether that origin is one of its own; with a path: whether it has an endpoint there."""
+        if path is None:
+            return origin == self._origin or any(e.origin == origin for e in self.endpoints)
+        return any(e.origin == origin and e.path == path for e in self.endpoints)
+
+    def _is_same(self, endpoint: Endpoint, other: Endpoint) -> bool:
+        return (
+            endpoint.method == other.method
+            and endpoint.path == other.path
+            # On a socket of its own every endpoint has the same host.
+            and (endpoint.origin == other.origin or self.carrier is not None)
+            and endpoint.demands == other.demands
+        )
 
     def _respond(self, incoming: Incoming) -> Answer:
         with self._lock:
@@ -72,36 +114,41 @@ class App:
 
     def _route(self, incoming: Incoming) -> Endpoint | None:
         """The endpoint at the request's place whose demands it meets best."""
-        here = [endpoint for endpoint in self._endpoints if endpoint.path == incoming.path]
-        own = [endpoint for endpoint in here if endpoint.origin == incoming.origin]
-        there = own if own or incoming.by_origin else here
+        there = self._at(incoming)
         fitting = [endpoint for endpoint in there if endpoint.method == incoming.method]
         if len(fitting) > 1:
             return min(fitting, key=lambda endpoint: len(endpoint.check(incoming).problems))
         return next(iter(fitting or there), None)
 
+    def _at(self, incoming: Incoming) -> list[Endpoint]:
+        here = [endpoint for endpoint in self.endpoints if endpoint.path == incoming.path]
+        own = [endpoint for endpoint in here if endpoint.origin == incoming.origin]
+        return own if own or incoming.by_origin else here
+
     def _answer(self, incoming: Incoming, endpoint: Endpoint | None) -> Answer:
         if endpoint is None:
             return self._not_found(incoming)
         if endpoint.method != incoming.method:
-            said = f"method is {incoming.method}, expected {endpoint.method}"
+            methods = dict.fromkeys(other.method for other in self._at(incoming))
+            said = f"method is {incoming.method}, expected {' or '.join(methods)}"
             answer = refusal(Problem(405, "invalid_request", said, said))
-            return replace(answer, headers={**answer.headers, "Allow": endpoint.method})
+            return replace(answer, headers={**answer.headers, "Allow": ", ".join(methods)})
         check = endpoint.check(incoming)
         return refusal(check.problems[0]) if check.problems else endpoint.answer(check)
 
     def _not_found(self, incoming: Incoming) -> Answer:
         said = "; ".join(
             line.strip()
-            for line in closest(incoming.method, self._mask.url(incoming.url), self._endpoints)
+            for line in closest(incoming.method, self._mask.url(incoming.url), self.endpoints)
         )
         content = {"error": "not_found", "error_description": f"No endpoint here: {said}"}
         return Answer(404, content, reason="unmatched: no endpoint here")
 
     def _entry(self, incoming: Incoming, endpoint: Endpoint | None, answer: Answer) -> Entry:
         issued = answer.issued
-        sent = self._book.within(incoming.raw)
-        body = self._mask.value("", incoming.fields or {})
+        end = None if issued is None else issued.expires_at
+        sent = self.book.within(incoming.raw)
+        body = self._mask.fields(incoming.fields or {})
         return Entry(
             step=None if endpoint is None else endpoint.name,
             kind="unmatched" if endpoint is None else endpoint.kind,
@@ -112,7 +159,7 @@ class App:
             status=answer.status,
             reason=answer.reason,
             issued=None if issued is None else issued.label,
-            expires_at=None if issued is None else issued.expires_at,
+            expires_at=None if end is None else end - self.skew,
             sent=tuple(token.label for token in sent),
             headers=MappingProxyType(self._mask.headers(incoming.headers)),
             body=MappingProxyType(body),

@@ -125,13 +125,13 @@ class Check:
             self._refuse("invalid_request", "the body is not one readable JSON object")
         else:
             as_text = in_query or incoming.media_type == FORM
-            for name, expected in demanded.items():
-                self._field((name,), expected, incoming.fields.get(name, _MISSING), as_text=as_text)
+            for name, value in demanded.items():
+                self._field((name,), value, incoming.fields.get(name, _MISSING), as_text=as_text)
 
     def _field(
         self, path: tuple[str, ...], expected: object, actual: object, *, as_text: bool
     ) -> None:
-        """Check one field and what is in it; in a form every value is text, and None is not sent."""
+        """Check a field and what is in it; a form has texts alone, and nothing for None."""
         if as_text and isinstance(expected, list | tuple) and isinstance(actual, str):
             actual = [actual]
         if isinstance(expected, Mapping) and isinstance(actual, Mapping):
@@ -196,8 +196,10 @@ class Check:
 def _fits(expected: object, actual: object, *, as_text: bool) -> bool:
     if expected is ANYTHING:
         return actual is not _MISSING
+    if as_text and expected in (None, []):
+        return True
     if as_text:
-        return expected is None or actual == str(expected)
+        return actual == str(expected)
     return actual == expected
 
 

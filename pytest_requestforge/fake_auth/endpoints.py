@@ -1,6 +1,7 @@
 """What a FakeAuth answers: token endpoints, and resources that need a token."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
@@ -83,7 +84,7 @@ class TokenPlace:
 
 
 @dataclass(eq=False, repr=False)
-class Endpoint:
+class Endpoint(ABC):
     """Something at a method and URL; made by the methods of a FakeAuth.
 
     Attributes:
@@ -129,13 +130,20 @@ class Endpoint:
             ValueError: `n` is less than 1.
         """
         if self.held is not None:
-            raise RuntimeError(f"The requests of {self.name} are held already; end that hold first.")
+            raise RuntimeError(
+                f"The requests of {self.name} are held already; end that hold first."
+            )
         self.held = Hold(n, timeout)
         try:
             yield self.held
         finally:
             self.held.release()
             self.held = None
+
+    def release(self) -> None:
+        """Let go what a hold keeps."""
+        if self.held is not None:
+            self.held.release()
 
     def check(self, incoming: Incoming) -> Check:
         """The request, compared with what the endpoint demands."""
@@ -144,9 +152,9 @@ class Endpoint:
         check.body(self.demands.body, self.demands.media_types)
         return check
 
+    @abstractmethod
     def answer(self, check: Check) -> Answer:
         """What a request without problems gets."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {self.method} {self.origin}{self.path}>"

@@ -3,21 +3,21 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
+from urllib.parse import SplitResult, parse_qs, quote
+from wsgiref.types import WSGIEnvironment
 
 from werkzeug.wrappers import Request
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
-BY_ORIGIN = "pytest_requestforge.by_origin"
-"""Key of an environment whose request goes to the host in its URL alone, as in process."""
+from pytest_requestforge.fake_auth.wsgi import BY_ORIGIN
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+SAFE = "/%:@!$&,;=~+"
+"""Characters of a decoded path that are written as they are in its URL."""
+
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
@@ -26,26 +26,26 @@ class Incoming:
 
     Attributes:
         method: in upper case.
-        url: in full.
+        origin: scheme, host and port, as `origin` writes them.
         path: decoded.
-        origin: scheme, host and port, as `origin_of` writes them.
-        by_origin: whether only endpoints of that origin may answer; else any with that path.
-        headers: all but Host, which the transport chooses.
+        url: in full.
+        by_origin: whether only endpoints of that origin may answer; else any at that path.
+        headers: all but Host, which is the transport's own.
         media_type: of the body, without parameters; "" without Content-Type.
-        fields: of a form or a JSON object, of the query for GET; None: unreadable.
         has_body: whether it has one.
+        fields: of a form or a JSON object, for GET of the query; None: unreadable.
         raw: all text of the request in which a token may stand.
     """
 
     method: str
-    url: str
-    path: str
     origin: str
+    path: str
+    url: str
     by_origin: bool
     headers: Mapping[str, str]
     media_type: str
-    fields: Mapping[str, Any] | None
     has_body: bool
+    fields: Mapping[str, Any] | None
     raw: str
 
     def header(self, name: str) -> str | None:
@@ -54,35 +54,38 @@ class Incoming:
         return next((v for key, v in self.headers.items() if key.casefold() == wanted), None)
 
 
-def read(environ: "WSGIEnvironment") -> Incoming:
+def read(environ: WSGIEnvironment) -> Incoming:
     """The request in that environment."""
     request = Request(environ)
     content = request.get_data()
-    headers = {name: value for name, value in request.headers.items() if name != "Host"}
     query = request.query_string.decode("latin-1")
     text = content.decode("utf-8", "replace")
+    host = origin(request.scheme, environ.get("HTTP_HOST") or request.host)
+    url = f"{host}{quote(request.path, safe=SAFE)}" + (f"?{query}" if query else "")
+    headers = {name: value for name, value in request.headers.items() if name != "Host"}
     return Incoming(
         method=request.method.upper(),
-        url=request.url,
+        origin=host,
         path=request.path,
-        origin=origin_of(request.url),
+        url=url,
         by_origin=bool(environ.get(BY_ORIGIN)),
         headers=headers,
         media_type=request.mimetype,
-        fields=_fields(query if request.method == "GET" else text, request),
         has_body=bool(content),
-        raw="\n".join((request.url, query, *headers.values(), text)),
+        fields=_fields(query if request.method == "GET" else text, request),
+        raw="\n".join((url, *headers.values(), text)),
     )
 
 
-def origin_of(url: str) -> str:
-    """Scheme, host and port of a URL, the port left out where it is the scheme's own."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    port = parts.port
-    default = port is None or port == _DEFAULT_PORTS.get(parts.scheme)
-    return f"{parts.scheme}://{host}" + ("" if default else f":{port}")
+def origin(scheme: str, host: str) -> str:
+    """Scheme, host and port, the port left out where it is the scheme's own."""
+    plain = host.rpartition("@")[2].lower()
+    return f"{scheme}://{plain.removesuffix(_DEFAULT_PORTS.get(scheme, ':'))}"
+
+
+def origin_of(url: SplitResult) -> str:
+    """The origin of a URL."""
+    return origin(url.scheme, url.netloc)
 
 
 def _fields(text: str, request: Request) -> Mapping[str, Any] | None:

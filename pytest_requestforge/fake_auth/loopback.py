@@ -1,82 +1,81 @@
 """A WSGI application on a socket of 127.0.0.1: threads, HTTP/1.1, connections kept alive."""
 
-import io
+import re
 import socket
 import threading
-from http.client import responses as phrases
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
+from itertools import count
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+from wsgiref.types import WSGIApplication
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+from pytest_requestforge.fake_auth.wsgi import ask
 
-_HOST = "127.0.0.1"
+_ADDRESS = "127.0.0.1"
 _BACKLOG = 128
-_END = 1.0  # seconds that a thread may take to see that its socket is closed
+_END = 2.0  # seconds that a thread may take to see that its socket is closed
+_LONGEST_LINE = 65_536  # bytes
+_URL = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?(/.*)?", re.ASCII)
 
 
 class Loopback:
-    """Serves the application while started; starting and stopping takes well under a millisecond.
+    """Serves the application from `start` to `stop`, each of which takes about half a millisecond.
 
-    Each start has a port of its own, chosen by the system.
+    Each start has a port of its own, which the system chooses.
     """
 
-    def __init__(self, app: "WSGIApplication") -> None:
+    _listening: "_Listening"
+
+    def __init__(self, app: WSGIApplication) -> None:
         self._app = app
         self._origin: str | None = None
-        self._run: _Run | None = None
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port; of the last run, once it is stopped.
+        """Scheme, host and port; once stopped, those of the last time.
 
         Raises:
             RuntimeError: it has not been started yet, so it has no port.
         """
         if self._origin is None:
             raise RuntimeError(
-                "A fake auth server on loopback has a URL once it is started; "
+                "A FakeAuth on loopback has a URL once it is started: "
                 "enter it with `with`, or call start()."
             )
         return self._origin
 
     def start(self) -> None:
         """Listen."""
-        self._run = _Run(self._app)
-        self._origin = f"http://{_HOST}:{self._run.port}"
+        self._listening = _Listening(self._app)
+        self._origin = f"http://{_ADDRESS}:{self._listening.port}"
 
     def stop(self) -> None:
-        """Close the port and every connection, and wait for their threads."""
-        if self._run is not None:
-            self._run.end()
-            self._run = None
+        """Close the port and every connection, and see their threads end."""
+        self._listening.close()
 
 
-class _Run:
-    """One listening socket with its threads."""
+class _Listening:
+    """One listening socket with its connections."""
 
-    def __init__(self, app: "WSGIApplication") -> None:
+    def __init__(self, app: WSGIApplication) -> None:
         self.app = app
-        self._listener = socket.create_server((_HOST, 0), backlog=_BACKLOG)
+        self._listener = socket.create_server((_ADDRESS, 0), backlog=_BACKLOG)
         self.port: int = self._listener.getsockname()[1]
+        self.host = f"{_ADDRESS}:{self.port}"
         self._connections: dict[socket.socket, threading.Thread] = {}
-        self._lock = threading.Lock()
-        self._ended = False
-        self._thread = threading.Thread(
-            target=self._accept, name=f"fake-auth:{self.port}", daemon=True
-        )
+        self._numbers = count(1)
+        self._closing = False
+        self._thread = _thread(self._accept, f"fake-auth {self.host}")
         self._thread.start()
 
-    def end(self) -> None:
-        self._ended = True
-        # A connection wakes the thread in accept() on every system; closing the socket does not.
-        with socket.create_connection((_HOST, self.port)):
+    def close(self) -> None:
+        self._closing = True
+        # A connection wakes accept() on every system, which closing the socket does not.
+        with socket.create_connection((_ADDRESS, self.port)):
             self._thread.join(_END)
         self._listener.close()
-        with self._lock:
-            connections = list(self._connections.items())
+        connections = list(self._connections.items())
         for connection, _ in connections:
             _shut(connection)
         for _, thread in connections:
@@ -85,23 +84,83 @@ class _Run:
     def _accept(self) -> None:
         while True:
             connection, _ = self._listener.accept()
-            if self._ended:
+            if self._closing:
                 connection.close()
                 return
-            thread = threading.Thread(
-                target=self._serve, args=(connection,), name=f"{self._thread.name}-serving",
-                daemon=True,
-            )
-            with self._lock:
-                self._connections[connection] = thread
+            thread = _thread(self._serve, f"connection-{next(self._numbers)}", connection)
+            self._connections[connection] = thread
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            _Connection(connection, (_HOST, self.port), self)  # type: ignore[arg-type] # serves within its constructor
-        except OSError:
-            pass  # the client has gone, or the run has ended
+            _Requests(connection, self.host, self)  # type: ignore[arg-type]
+        except ConnectionError:
+            pass  # the client has gone, or the server is closing
         finally:
-            with self._lock:
-                del self._connections[connection]
+            del self._connections[connection]
             connection.close()
+
+
+class _Requests(BaseHTTPRequestHandler):
+    """The requests of one connection, served while it is made."""
+
+    server: _Listening  # type: ignore[assignment]
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def handle_one_request(self) -> None:
+        """Answer the next request of the connection."""
+        self.raw_requestline = self.rfile.readline(_LONGEST_LINE)
+        if not self.raw_requestline:
+            self.close_connection = True
+        elif self.parse_request():
+            self._answer()
+
+    def log_message(self, *_: Any) -> None:  # noqa: ANN401 - the signature of the parent
+        """Say nothing: the journal has it all."""
+
+    def _answer(self) -> None:
+        host = self.headers.get("Host", self.server.host)
+        # The target is a path, or a whole URL as for a proxy (RFC 9112 section 3.2).
+        url = self.path if self.path.startswith("http") else f"http://{host}{self.path}"
+        try:
+            content = self._content()
+        except ValueError:
+            self.send_error(400)
+            return
+        if _URL.fullmatch(url):
+            self._reply(urlsplit(url), content)
+        else:
+            self.send_error(400)
+
+    def _content(self) -> bytes:
+        """The body; ValueError: its length is malformed."""
+        if "Transfer-Encoding" not in self.headers:
+            length = self.headers.get("Content-Length", "0")
+            if not length.isdecimal():
+                raise ValueError(f"Content-Length is {length!r}.")
+            return self.rfile.read(int(length))
+        parts = []
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass  # trailer fields
+        return b"".join(parts)
+
+    def _reply(self, url: SplitResult, content: bytes) -> None:
+        headers = self.headers.items()
+        reply = ask(self.server.app, self.command, url, headers=headers, content=content)
+        lines = [f"{self.protocol_version} {reply.status}"]
+        lines.extend(f"{name}: {value}" for name, value in reply.headers)
+        # One write, so that no part waits for the acknowledgement of another.
+        self.wfile.write("\r\n".join((*lines, "", "")).encode("latin-1") + reply.content)
+
+
+def _thread(target: Any, name: str, *args: Any) -> threading.Thread:  # noqa: ANN401 - any callable
+    return threading.Thread(target=target, name=name, args=args, daemon=True)
+
+
+def _shut(connection: socket.socket) -> None:
+    with suppress(OSError):  # its client may have been faster
+        connection.shutdown(socket.SHUT_RDWR)

@@ -13,6 +13,7 @@ _PARTS = re.compile(
     "|privatekey"
 )
 _EXACT = frozenset({"code", "pin", "otp", "key", "jwt", "session", "sessionid"})
+_SCHEMES = frozenset({"basic", "bearer", "dpop"})
 _SHORTEST = 6
 
 
@@ -49,10 +50,14 @@ class Mask:
             text = text.replace(secret, MASK)
         return self._book.labelled(text)
 
+    def fields(self, fields: Mapping[str, object]) -> dict[str, object]:
+        """The fields of a body with their secrets masked."""
+        return {name: self.value(name, value) for name, value in fields.items()}
+
     def value(self, name: str, value: object) -> object:
         """The value of a field with its secrets masked, at any depth."""
         if isinstance(value, Mapping):
-            return {key: self.value(str(key), item) for key, item in value.items()}
+            return self.fields(value)
         if isinstance(value, list):
             return [self.value(name, item) for item in value]
         if is_sensitive(name):
@@ -81,6 +86,6 @@ class Mask:
     def _sensitive(self, value: str) -> str:
         scheme, blank, credential = value.rpartition(" ")
         token = self._book.find(credential)
-        # Of anything but one word before the credential nobody knows what it is.
-        kept = f"{scheme}{blank}" if " " not in scheme else ""
-        return kept + (MASK if token is None else token.label)
+        if token is not None:
+            return f"{scheme}{blank}{token.label}" if " " not in scheme else token.label
+        return f"{scheme} {MASK}" if scheme.casefold() in _SCHEMES else MASK

@@ -39,9 +39,6 @@ class Issued:
         """What stands for the token wherever people read, such as `app_token#1`."""
         return f"{self.step}#{self.number}"
 
-    def __repr__(self) -> str:
-        return f"<Issued {self.label}>"
-
     def refusal(self, now: datetime) -> str | None:
         """Why the token is not accepted at that instant; None: it is."""
         if self.revoked:
@@ -71,8 +68,9 @@ class TokenBook:
         self._by_step: dict[str, list[Issued]] = {}
 
     def seed(self, seed: str) -> None:
-        """Let the texts of the tokens to come follow from `seed`."""
-        self._random.seed(seed)
+        """Let the texts of all tokens follow from `seed`; once there are some, nothing changes."""
+        if not self._by_text:
+            self._random.seed(seed)
 
     def issue(
         self, step: str, expires_at: datetime | None = None, parents: Sequence[Issued] = ()

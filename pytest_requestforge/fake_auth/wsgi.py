@@ -1,51 +1,58 @@
-"""Calls of a WSGI application, as the transports make them (PEP 3333)."""
+"""How a transport asks the WSGI application (PEP 3333)."""
 
 import io
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 from urllib.parse import SplitResult, unquote_to_bytes
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 BY_ORIGIN = "pytest_requestforge.by_origin"
-"""Key of an environment: true where only endpoints of the origin in the URL may answer."""
+"""Key of an environment: true where only endpoints of the origin in its URL may answer."""
+
+_PORTS = {"http": "80", "https": "443"}
 
 
 class Reply(NamedTuple):
-    """What the application answered."""
+    """What the application answered; `status` includes the phrase."""
 
-    status: int
+    status: str
     headers: list[tuple[str, str]]
     content: bytes
 
 
-def call(  # noqa: D417 - the rest is what a request consists of
-    app: "WSGIApplication",
+def ask(
+    app: WSGIApplication,
     method: str,
     url: SplitResult,
+    *,
     headers: Iterable[tuple[str, str]],
     content: bytes,
-    *,
-    by_origin: bool,
+    by_origin: bool = False,
 ) -> Reply:
     """The application's answer to one request.
 
     Args:
+        app: the application.
+        method: in upper case.
+        url: in full.
+        headers: names in any case; those of a name are joined.
+        content: the body.
         by_origin: whether only endpoints of the origin in the URL may answer.
     """
+    host = url.netloc.rpartition("@")[2]
     environ: WSGIEnvironment = {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote_to_bytes(url.path or "/").decode("latin-1"),
         "QUERY_STRING": url.query,
-        "SERVER_NAME": url.hostname or "",
-        "SERVER_PORT": str(url.port or (443 if url.scheme == "https" else 80)),
+        "SERVER_NAME": host,
+        "SERVER_PORT": _PORTS[url.scheme],  # of no account beside HTTP_HOST
         "SERVER_PROTOCOL": "HTTP/1.1",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": url.scheme,
         "wsgi.input": io.BytesIO(content),
+        "wsgi.input_terminated": True,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
@@ -53,13 +60,27 @@ def call(  # noqa: D417 - the rest is what a request consists of
         BY_ORIGIN: by_origin,
     }
     for name, value in headers:
-        environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
-    environ["HTTP_HOST"] = url.netloc.rpartition("@")[2]
-    environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE", "")
-    environ["CONTENT_LENGTH"] = str(len(content))
-    environ.pop("HTTP_CONTENT_LENGTH", None)
+        key = f"HTTP_{name.upper().replace('-', '_')}"
+        environ[key] = f"{environ[key]}, {value}" if key in environ else value
+    environ["HTTP_HOST"] = host
+    for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        environ[key] = environ.pop(f"HTTP_{key}", "")
+    if content:
+        environ["CONTENT_LENGTH"] = str(len(content))
+    return _run(app, environ)
+
+
+def _run(app: WSGIApplication, environ: WSGIEnvironment) -> Reply:
+    written: list[bytes] = []
     started: list[tuple[str, list[tuple[str, str]]]] = []
 
-    def start_response(status: str, headers: list[tuple[str, str]], *_: object) -> "_Write":
+    def start(
+        status: str, headers: list[tuple[str, str]], _: object = None
+    ) -> Callable[[bytes], object]:
         started.append((status, headers))
-        return started.clear
+        return written.append
+
+    chunks = app(environ, start)
+    content = b"".join((*written, *chunks))
+    status, headers = started[-1]
+    return Reply(status, headers, content)

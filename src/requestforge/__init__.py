@@ -2,6 +2,178 @@
 
 PYTEST_DONT_REWRITE: nothing here asserts, so pytest need not rewrite it.
 """
-from requestforge.exceptions import AuthenticationException
-from requestforge.pipelines import PipelineTokenProvider, TokenFetchPipeline
-from requestforge.tokens import TokenData
+
+from requestforge._references import (
+    StepToken,
+)
+from requestforge.client import (
+    HttpClient,
+)
+from requestforge.config import (
+    HttpClientConfig,
+    HttpClientConfigBuilder,
+    TokenData,
+)
+from requestforge.exceptions import (
+    AuthenticationException,
+    BadRequestException,
+    CapacityException,
+    CircuitOpenException,
+    ConnectionException,
+    DependencyException,
+    ForbiddenException,
+    HttpClientException,
+    HttpStatusException,
+    InsecureTransportWarning,
+    MaxRetryConnectionException,
+    MaxRetryException,
+    MaxRetryTimeoutException,
+    NotFoundException,
+    RequestBuildException,
+    ResponseParseException,
+    ServerErrorException,
+    SSLException,
+    TimeoutException,
+    TokenRefreshException,
+    TokenStorageException,
+    UnauthorizedException,
+)
+from requestforge.fetcher import (
+    BodyTokenFetcher,
+    HeaderTokenFetcher,
+    HttpTokenFetcher,
+)
+from requestforge.hooks import (
+    ApiKeyAuthHook,
+    AuthorizationHook,
+    BasicAuthHook,
+    CorrelationIdHook,
+    TokenAuthHook,
+)
+from requestforge.interfaces import (
+    AuthHookInterface,
+    AuthRetryStrategyInterface,
+    ErrorHookInterface,
+    HttpClientInterface,
+    HttpSessionInterface,
+    RequestHookInterface,
+    ResponseHookInterface,
+    RetryStrategyInterface,
+    TokenFetcherInterface,
+    TokenManagerInterface,
+    TokenProviderInterface,
+    TokenStorageInterface,
+)
+from requestforge.models import (
+    FetchContext,
+    HttpMethod,
+    HttpRequest,
+    HttpResponse,
+    RequestContext,
+)
+from requestforge.pipelines import (
+    PipelineTokenProvider,
+    TokenFetchPipeline,
+)
+from requestforge.retry import (
+    ConditionalAuthRetryStrategy,
+    ExponentialAuthRetryStrategy,
+    ExponentialBackoffRetryStrategy,
+    NoAuthRetryStrategy,
+    NoRetryStrategy,
+    SimpleAuthRetryStrategy,
+    SimpleRetryStrategy,
+)
+from requestforge.token_manager import (
+    BaseOAuth2TokenProvider,
+    ClientCredentialsTokenProvider,
+    DjangoCacheTokenStorage,
+    InMemoryTokenStorage,
+    PasswordGrantTokenProvider,
+    TokenManager,
+)
+from requestforge.utils import (
+    to_curl,
+)
+
+__all__ = [
+    "ApiKeyAuthHook",
+    "AuthHookInterface",
+    "AuthRetryStrategyInterface",
+    "AuthenticationException",
+    "AuthorizationHook",
+    "BadRequestException",
+    "BaseOAuth2TokenProvider",
+    "BasicAuthHook",
+    "BodyTokenFetcher",
+    "CapacityException",
+    "CircuitOpenException",
+    "ClientCredentialsTokenProvider",
+    "ConditionalAuthRetryStrategy",
+    "ConnectionException",
+    "CorrelationIdHook",
+    "DependencyException",
+    "DjangoCacheTokenStorage",
+    "ErrorHookInterface",
+    "ExponentialAuthRetryStrategy",
+    "ExponentialBackoffRetryStrategy",
+    "FetchContext",
+    "ForbiddenException",
+    "HeaderTokenFetcher",
+    "HttpClient",
+    "HttpClientConfig",
+    "HttpClientConfigBuilder",
+    "HttpClientException",
+    "HttpClientInterface",
+    "HttpMethod",
+    "HttpRequest",
+    "HttpResponse",
+    "HttpSessionInterface",
+    "HttpStatusException",
+    "HttpTokenFetcher",
+    "InMemoryTokenStorage",
+    "InsecureTransportWarning",
+    "MaxRetryConnectionException",
+    "MaxRetryException",
+    "MaxRetryTimeoutException",
+    "NoAuthRetryStrategy",
+    "NoRetryStrategy",
+    "NotFoundException",
+    "PasswordGrantTokenProvider",
+    "PipelineTokenProvider",
+    "RequestBuildException",
+    "RequestContext",
+    "RequestHookInterface",
+    "ResponseHookInterface",
+    "ResponseParseException",
+    "RetryStrategyInterface",
+    "SSLException",
+    "ServerErrorException",
+    "SimpleAuthRetryStrategy",
+    "SimpleRetryStrategy",
+    "StepToken",
+    "TimeoutException",
+    "TokenAuthHook",
+    "TokenData",
+    "TokenFetchPipeline",
+    "TokenFetcherInterface",
+    "TokenManager",
+    "TokenManagerInterface",
+    "TokenProviderInterface",
+    "TokenRefreshException",
+    "TokenStorageException",
+    "TokenStorageInterface",
+    "UnauthorizedException",
+    "__version__",
+    "to_curl",
+]
+
+
+def __getattr__(name: str) -> str:
+    """The version, read from the package's metadata when it is asked for."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Its import costs more than all of this library, and next to nobody asks.
+    from importlib import metadata  # noqa: PLC0415
+
+    return metadata.version("requestforge")

@@ -101,8 +101,10 @@ class TokenCache:
             self._save_epoch(key)
             if self.epoch(entry) != record.epoch:
                 return False
-            if not self.storage.compare_and_set(key, token, record.stored):
+            if not self._set_over(key, token, record.stored):
                 return False
+            if self._shared or self.storage.get(key) is not token:
+                home.born[key] = token
         except Exception as error:  # noqa: BLE001 - a storage may raise anything
             self._failed(entry.step, "write", error)
             if self.epoch(entry) != record.epoch:
@@ -113,19 +115,23 @@ class TokenCache:
         home.kept.pop(key, None)
         if record.epoch:
             home.filled[key] = record.epoch
-        if self._shared:
-            home.born[key] = token
         if self.epoch(entry) == record.epoch:
             return True
-        self._remove(entry, token.generation)
+        self._remove(entry, token.generation, None)
         return False
+
+    def _set_over(self, key: str, token: TokenData, stored: str | None) -> bool:
+        """Set the token in place of that generation, or of nothing if that has been collected."""
+        if self.storage.compare_and_set(key, token, stored):
+            return True
+        return stored is not None and self.storage.compare_and_set(key, token, None)
 
     def give_up(self, entry: Entry, record: Record) -> None:
         """Remove the record that was read, now that a token not to be cached has replaced it."""
         self.home.kept.pop(entry.key, None)
         if record.token is not None:
             self.home.changed()
-        if record.stored is not None:
+        if record.token is not None or record.stored is not None:
             self._remove(entry, record.stored)
 
     def invalidate(self, causes: Mapping[Entry, InvalidationCause]) -> None:
@@ -179,7 +185,7 @@ class TokenCache:
         failure: Exception | None = None
         generation = self._known_generation(key)
         # First the epoch, then the flight: one that boards in between reads the new epoch.
-        home.epochs[key] = home.known[key] = secrets.token_hex(6)
+        home.epochs[key] = home.known[key] = epoch = secrets.token_hex(6)
         try:
             self._save_epoch(key)
         except Exception as error:  # noqa: BLE001
@@ -191,6 +197,8 @@ class TokenCache:
             self.storage.delete(key)
         except Exception as error:  # noqa: BLE001
             failure = error
+            # A record without a generation is told to be old by an epoch that only this process has.
+            home.epochs.setdefault(key, epoch)
         if failure is not None:
             home.changed()
             self._failed(entry.step, "delete", failure)
@@ -246,7 +254,7 @@ class TokenCache:
             if token.generation is None:
                 # Written by other means, or by a storage that keeps the basic fields only.
                 if home.epochs.get(key) in (None, home.filled.get(key)):
-                    record.token = stamped(token, _derived_generation(entry, token, record.epoch))
+                    record.token = self._born(entry, token, record.epoch)
             elif not entry.owns(token.generation):
                 record.lacking = "unreadable"
                 self._failed(entry.step, "read", ValueError("The record belongs to another key."))
@@ -257,6 +265,16 @@ class TokenCache:
                 born = home.born.get(key)
                 same = born is not None and born.generation == token.generation
                 record.token = born if same else token
+
+    def _born(self, entry: Entry, token: TokenData, epoch: str) -> TokenData:
+        """A stored token without a generation: as it was fetched here, else with a derived one."""
+        born = self.home.born.get(entry.key)
+        if born is not None and (born.access_token, epoch_of(born.generation)) == (
+            token.access_token,
+            epoch,
+        ):
+            return born
+        return stamped(token, _derived_generation(entry, token, epoch))
 
     def _judge(self, record: Record, key: str, reading: tuple[float, float, object]) -> None:
         """Decide whether there is a token that may be served."""
@@ -280,6 +298,8 @@ class TokenCache:
             found: dict[str, object] = dict(self.storage.get_many(keys))
         except _UNREADABLE:
             return self._get_each(keys)
+        except ImportError:  # a missing extra: no fault that passes
+            raise
         except Exception as error:  # noqa: BLE001
             self._failed("", "read", error)
             return None, set()
@@ -312,9 +332,12 @@ class TokenCache:
         except Exception as fault:  # noqa: BLE001
             self._failed(self._step_of(key), "delete", fault)
 
-    def _remove(self, entry: Entry, generation: str | None) -> None:
+    def _remove(self, entry: Entry, *generations: str | None) -> None:
+        """Delete the record if it has one of those generations; None: if it has none."""
         try:
-            self.storage.compare_and_delete(entry.key, generation)
+            for generation in generations:
+                if self.storage.compare_and_delete(entry.key, generation):
+                    return
         except Exception as error:  # noqa: BLE001
             self._failed(entry.step, "delete", error)
 

@@ -1,7 +1,8 @@
 """Single flight: at most one fetch for a key at a time, shared by all threads that want it."""
 
+import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from requestforge._fork import renew_after_fork
@@ -28,6 +29,14 @@ class Failed:
 Outcome = Landed | Failed
 
 
+_places = itertools.count(1)
+
+
+def place() -> int:
+    """The next place in the order of what happens in this process, whatever its clocks say."""
+    return next(_places)
+
+
 class Reentered(Exception):
     """Waiting for this flight would mean that a thread waits for itself."""
 
@@ -41,28 +50,33 @@ class Flight:
         "closed",
         "done",
         "epoch",
-        "fresh",
         "gives_up",
         "key",
         "leader",
         "next",
         "outcome",
+        "since",
         "vacated",
     )
 
-    def __init__(self, key: str, epoch: str, *, fresh: bool, after: "Flight | None") -> None:
+    def __init__(self, key: str, epoch: str, since: int, after: "Flight | None") -> None:
         self.key = key
         self.epoch = epoch
         self.leader = threading.get_ident()
-        self.fresh = fresh
+        self.since = since
         self.after = after
         self.next: Flight | None = None
-        self.begun = False
+        # The place of the fetch whose token it gives; None: that is still open.
+        self.begun: int | None = None
         self.closed = False
         self.gives_up: dict[Entry, str] = {}
         self.outcome: Outcome | None = None
         self.vacated = threading.Event()
         self.done = threading.Event()
+
+    def does_for(self, since: int) -> bool:
+        """Whether it gives a token of a fetch that begins at that place or later."""
+        return self.begun is None or self.begun >= since
 
     def wait(self, deadline: float) -> Outcome | None:
         """Its outcome, or None if it was abandoned.
@@ -91,7 +105,7 @@ class Flights:
         renew_after_fork(self)
 
     def board(
-        self, key: str, epoch: str, *, fresh: bool = False, gives_up: Mapping[Entry, str]
+        self, key: str, epoch: str, since: int, gives_up: Mapping[Entry, str]
     ) -> tuple[Flight, bool]:
         """The flight to take part in, and whether this thread leads it.
 
@@ -100,7 +114,7 @@ class Flights:
         Args:
             key: the storage key to fetch for.
             epoch: the key's epoch that the caller has read.
-            fresh: only a fetch that begins from now on will do.
+            since: only a fetch that begins at this place or later will do; 0: any.
             gives_up: generations, by step, to be given up when the flight lands with a token.
 
         Raises:
@@ -111,21 +125,32 @@ class Flights:
                 raise Reentered
             flight = self._first.get(key)
             if flight is None:
-                flight = self._first[key] = self._lead(key, epoch, gives_up, fresh=fresh)
+                flight = self._first[key] = self._lead(key, epoch, since, gives_up)
                 return flight, True
-            if fresh and (flight.begun or not flight.fresh):
+            if not flight.does_for(since):
                 if flight.next is None:
-                    flight.next = self._lead(key, epoch, gives_up, fresh=True, after=flight)
+                    flight.next = self._lead(key, epoch, since, gives_up, after=flight)
                     return flight.next, True
                 flight = flight.next
+            flight.since = max(flight.since, since)
             if flight.epoch == epoch and not flight.closed:
                 flight.gives_up.update(gives_up)
             return flight, False
 
-    def begin(self, flight: Flight) -> None:
-        """Note that the fetch of the flight begins now."""
+    def begin(self, flight: Flight, found: int | None, upstream: Iterable[int]) -> bool:
+        """Whether the flight fetches now; else it gives the token that was found.
+
+        Args:
+            flight: the flight, led by this thread.
+            found: the place of the fetch of a usable token in the cache; None: there is none.
+            upstream: the places of fetches that this one builds on, and is no newer than.
+        """
         with self._lock:
-            flight.begun = True
+            if found is not None and found >= flight.since:
+                flight.begun = found
+                return False
+            flight.begun = min((place(), *upstream))
+            return True
 
     def close(self, flight: Flight) -> dict[Entry, str]:
         """What the flight gives up on landing; nobody can add to it from now on."""
@@ -167,12 +192,11 @@ class Flights:
         self,
         key: str,
         epoch: str,
+        since: int,
         gives_up: Mapping[Entry, str],
-        *,
-        fresh: bool,
         after: Flight | None = None,
     ) -> Flight:
-        flight = Flight(key, epoch, fresh=fresh, after=after)
+        flight = Flight(key, epoch, since, after)
         flight.gives_up.update(gives_up)
         self._led.add((flight.leader, key))
         return flight

@@ -21,7 +21,8 @@ class Home:
         self.epochs: dict[str, str] = {}
         # Tokens that the storage failed to keep.
         self.kept: dict[str, TokenData] = {}
-        # Tokens fetched here and kept by a shared storage, for their monotonic end of use.
+        # Tokens fetched here, where the storage keeps no more than a copy: for their monotonic end
+        # of use, and for the generation where it is lost.
         self.born: dict[str, TokenData] = {}
         # The last epoch read of a shared storage, for as long as it cannot be read.
         self.known: dict[str, str] = {}

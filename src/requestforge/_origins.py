@@ -2,7 +2,7 @@
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from requestforge.exceptions import RequestBuildException
 
@@ -16,7 +16,32 @@ _HOST_AND_PORT = re.compile(
     r"(\[[0-9a-f:.]+\]|[^\x00-\x20\x7f\s\"%/:<>?@\[\\\]^`{|}]+)(?::([0-9]{0,5}))?",
     re.IGNORECASE,
 )
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class AddressedUrl(str):
+    """A URL as it was asked for, which knows where it leads and where its base ends."""
+
+    __slots__ = ("absolute", "base_url")
+    absolute: str
+    base_url: str
+
+    def __new__(cls, url: str, absolute: str, base_url: str) -> Self:
+        self = super().__new__(cls, url)
+        self.absolute = absolute
+        self.base_url = base_url
+        return self
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Its path in full, and its path below the base URL if it has one."""
+        full = normal_path(self.absolute)
+        base = normal_path(self.base_url).rstrip("/")
+        below = full.removeprefix(base)
+        is_below = origin_of(self.absolute) == origin_of(self.base_url) and full != below
+        return (full, below) if is_below and below.startswith("/") else (full,)
 
 
 class Origin(NamedTuple):
@@ -88,7 +113,7 @@ def resolve(base_url: str, url: str) -> str:
     if _CONTROL.search(url):
         raise RequestBuildException("The URL holds a control character; percent-encode it.")
     if _SCHEME_AND_AUTHORITY.match(url):
-        absolute = url
+        absolute = str(url)
     elif base_url:
         absolute = f"{base_url.rstrip('/')}/{url.lstrip('/')}"
     else:
@@ -102,6 +127,31 @@ def resolve(base_url: str, url: str) -> str:
             "correct it, or the client's base URL."
         )
     return absolute
+
+
+def normal_path(url: str) -> str:
+    """The path of a URL, absolute or not, in one spelling.
+
+    It starts with one slash and has no query, no fragment, no dot segments and no escapes of
+    unreserved characters (RFC 3986 section 6.2.2).
+    """
+    found = _SCHEME_AND_AUTHORITY.match(url)
+    path = re.split(r"[?#]", url[found.end() :] if found else url, maxsplit=1)[0]
+    segments = _ESCAPE.sub(_decoded, path).lstrip("/").split("/")
+    kept: list[str] = []
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in {".", ".."}:
+        kept.append("")
+    return "/" + "/".join(kept)
+
+
+def _decoded(escape: re.Match[str]) -> str:
+    char = chr(int(escape[1], 16))
+    return char if _UNRESERVED.fullmatch(char) else escape[0].upper()
 
 
 @lru_cache(maxsize=512)

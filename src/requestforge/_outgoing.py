@@ -18,38 +18,41 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 class Streams:
     """The open files and iterators in the body of a request, and where they stood."""
 
-    __slots__ = ("_positions", "can_rewind")
+    __slots__ = ("_can_rewind", "_positions")
 
     def __init__(self, request: HttpRequest) -> None:
         self._positions: list[tuple[Any, int]] = []
-        self.can_rewind = True
-        for stream in (request.data, *_files(request.files)):
-            if hasattr(stream, "read"):
-                self._note(stream)
-            elif hasattr(stream, "__next__"):
-                self.can_rewind = False
+        self._can_rewind = True
+        for content in (request.data, *_files(request.files)):
+            if hasattr(content, "read"):
+                self._note(content)
+            elif hasattr(content, "__next__"):
+                self._can_rewind = False
 
-    def rewind(self) -> None:
-        """Put every file back to where it stood when this object was made.
-
-        Raises:
-            OSError: a file cannot be put back after all.
-            ValueError: a file is closed.
-        """
-        for stream, position in self._positions:
-            stream.seek(position)
-
-    def _note(self, stream: Any) -> None:
+    def rewind(self) -> bool:
+        """Put every file back to where it stood; whether the whole body can be read again."""
+        if not self._can_rewind:
+            return False
         try:
-            self._positions.append((stream, stream.tell()))
-            stream.seek(stream.tell())
+            for stream, position in self._positions:
+                stream.seek(position)
+        except (OSError, ValueError):  # no longer open, for one
+            return False
+        return True
+
+    def _note(self, stream: Any) -> None:  # noqa: ANN401 - whatever has a `read`
+        try:
+            position = stream.tell()
+            stream.seek(position)
         except (AttributeError, OSError, ValueError):
-            self.can_rewind = False
+            self._can_rewind = False
+        else:
+            self._positions.append((stream, position))
 
 
 def frozen(request: HttpRequest) -> HttpRequest:
     """The request with copies of what its owner could change while it is under way."""
-    copies = {
+    copies: dict[str, Any] = {
         name: copy
         for name in ("headers", "params", "data", "json_data", "files")
         if (copy := _copied(value := getattr(request, name))) is not value
@@ -75,46 +78,52 @@ def timeouts(request: HttpRequest, default: float) -> tuple[float, float]:
     return connect, read
 
 
-def merged_headers(*layers: Mapping[str, str] | None) -> dict[str, str]:
-    """The headers of all layers, names compared ignoring case; a later layer wins.
+def headers_to_send(defaults: Mapping[str, str], request: HttpRequest) -> dict[str, str]:
+    """The headers of a request over those that a client sends by default, by names in any case.
 
-    A value of None takes the header of that name away.
+    A value of None in the request takes a default away. A Content-Type among the defaults counts
+    only where it describes the body.
 
     Raises:
         RequestBuildException: a name or value that no header can have; the value is not shown.
     """
-    merged: dict[str, tuple[str, str]] = {}
-    for layer in layers:
-        for given_name, given_value in (layer or {}).items():
-            name, value = _text(given_name), _text(given_value)
-            if not isinstance(name, str) or not _NAME.fullmatch(name):
-                raise RequestBuildException(f"{given_name!r} cannot be the name of a header.")
-            merged.pop(name.lower(), None)
-            if value is None:
-                continue
-            if not isinstance(value, str) or not _VALUE.fullmatch(value):
-                raise RequestBuildException(
-                    f"The value of the header {name!r} cannot be sent: it must be text in latin-1 "
-                    "without control characters and line breaks."
-                )
-            merged[name.lower()] = (name, value.strip(" \t"))
-    return dict(merged.values())
+    merged = _by_lower_name(defaults)
+    if "content-type" in merged and not _describes_body(merged["content-type"][1], request):
+        del merged["content-type"]
+    merged |= _by_lower_name(request.headers or {})
+    return {name: _checked(name, value) for name, value in merged.values() if value is not None}
 
 
-def default_content_type(request: HttpRequest, content_type: str) -> bool:
-    """Whether a Content-Type that is a client's default describes the body of this request.
+def _by_lower_name(headers: Mapping[Any, Any]) -> dict[str, tuple[str, Any]]:
+    named = ((_text(name), _text(value)) for name, value in headers.items())
+    return {str(name).lower(): (str(name), value) for name, value in named}
 
-    Forms and multipart bodies have their own, a JSON body has one unless the default is JSON, too,
-    such as application/vnd.api+json; without a body there is nothing to describe.
+
+def _checked(name: str, value: object) -> str:
+    if not _NAME.fullmatch(name):
+        raise RequestBuildException(f"{name!r} cannot be the name of a header.")
+    if not isinstance(value, str) or not _VALUE.fullmatch(value):
+        raise RequestBuildException(
+            f"The value of the header {name!r} cannot be sent: it must be text in latin-1 without "
+            "control characters and line breaks."
+        )
+    return value.strip(" \t")
+
+
+def _describes_body(content_type: object, request: HttpRequest) -> bool:
+    """Whether a Content-Type that is a default fits the body of this request.
+
+    Forms and multipart bodies have their own. A JSON body has one, too, unless the default is some
+    JSON itself, such as application/vnd.api+json. Without a body there is nothing to describe.
     """
-    if request.files:
+    if request.files or isinstance(request.data, Mapping | list | tuple):
         return False
     if request.data:
-        return not isinstance(request.data, Mapping | list | tuple)
-    return request.json_data is not None and "json" in content_type.lower()
+        return True
+    return request.json_data is not None and "json" in str(content_type).lower()
 
 
-def _files(files: Any) -> Iterable[Any]:
+def _files(files: Any) -> Iterable[object]:  # noqa: ANN401 - mapping or pairs
     """The contents of a `files` argument: each is itself, or second in a tuple with its name."""
     if not files:
         return
@@ -122,7 +131,7 @@ def _files(files: Any) -> Iterable[Any]:
         yield content[1] if isinstance(content, tuple | list) else content
 
 
-def _copied(value: Any) -> Any:
+def _copied(value: object) -> object:
     """A copy of dicts, lists and byte arrays; whatever else is the value itself."""
     if type(value) is dict:
         return {key: _copied(item) for key, item in value.items()}
@@ -136,7 +145,7 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def _seconds(value: Any, default: float) -> float:
+def _seconds(value: float | None, default: float) -> float:
     if not value:
         return default
     if isinstance(value, str | bool) or not 0 < value < math.inf:
@@ -144,5 +153,5 @@ def _seconds(value: Any, default: float) -> float:
     return float(value)
 
 
-def _text(value: Any) -> Any:
+def _text(value: object) -> object:
     return value.decode("latin-1") if isinstance(value, bytes) else value

@@ -56,9 +56,10 @@ class Plan:
         Raises:
             TokenStorageException: the storage failed to delete one.
         """
-        affected = reachable(names, self._dependents)
+        named = frozenset(names)
+        affected = reachable(named, self._dependents)
         causes: dict[Entry, InvalidationCause] = {
-            self.by_name[name].entry: cause if name in names else "cascade"
+            self.by_name[name].entry: cause if name in named else "cascade"
             for name in sorted(affected, key=self._order.__getitem__)
         }
         self.cache.invalidate(causes)

@@ -57,7 +57,7 @@ def next_hop(status: int, method: str, url: str, location: str) -> Hop:
     new_method = _method(status, method)
     return Hop(
         method=new_method,
-        url=target,
+        url=without_userinfo(target),
         keeps_body=new_method == method and status != _SEE_OTHER,
         crosses=crosses(before, after),
     )
@@ -71,7 +71,7 @@ def _target(url: str, location: str) -> str:
     if not urldefrag(target).fragment:
         # RFC 9110 section 10.2.2: the fragment of the URL asked for is inherited.
         target = urldefrag(target).url + (url[url.index("#") :] if "#" in url else "")
-    return without_userinfo(target)
+    return target
 
 
 def _method(status: int, method: str) -> str:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from requestforge import instrumentation
 from requestforge._cache import Record
 from requestforge._failures import is_refusal, step_failure
-from requestforge._flight import Failed, Flight, Landed, Outcome, Reentered
+from requestforge._flight import Failed, Flight, Landed, Outcome, Reentered, place
 from requestforge._keys import Entry, epoch_of
 from requestforge._plan import Plan
 from requestforge._portable import without_secrets
@@ -30,6 +30,7 @@ from requestforge.instrumentation import real_monotonic
 from requestforge.tokens import (
     TokenData,
     end_of_use,
+    fetch_begun,
     is_usable,
     stamped,
     wall_end,
@@ -66,13 +67,15 @@ class Run:
     ) -> None:
         self._plan = plan
         self._cache = plan.cache
-        self._forced = forced
+        self._forced = frozenset(forced)
+        self._since = place()
         self._stale = stale or {}
         self._refreshes = frozenset(refreshes)
         self._view: dict[str, Record] = {}
         self._tokens: dict[str, TokenData] = {}
         self._fetched: dict[str, TokenData] = {}
         self._missed: set[str] = set()
+        self._told: dict[str, str | None] = {}
         self._repaired: set[str] = set()
         self._restarts = 0
         self.served: dict[str, TokenData] = {}
@@ -120,7 +123,7 @@ class Run:
             if name in needed or name not in plan.by_name:
                 continue
             needed.add(name)
-            if name not in self._fetched and self._acceptable(name, self._view[name]) is None:
+            if name not in self._fetched and self._cached(name) is None:
                 stack.extend(plan.by_name[name].depends_on)
         return tuple(step for step in plan.steps if step.name in needed)
 
@@ -128,14 +131,25 @@ class Run:
         fetched = self._fetched.get(step.name)
         if fetched is not None:
             return fetched
-        token = None
-        if step.name not in self._forced:
-            token = self._acceptable(step.name, self._view[step.name])
-        # A fetch of an earlier step may have taken longer than this token had to live.
-        if token is None or (self._fetched and not is_usable(token, instrumentation.reading())):
+        token = self._cached(step.name)
+        if token is None:
+            return self._resolve(step)
+        if self._fetched and not is_usable(token, instrumentation.reading()):
+            # The fetch of an earlier step took longer than this token had to live.
+            if self._plan.lazy:  # and what this step depends on has not been looked at
+                self._start_over()
             return self._resolve(step)
         self._serve(step, token)
         return token
+
+    def _cached(self, name: str) -> TokenData | None:
+        """The token that was read for the step, if this run may do with it."""
+        token = self._acceptable(name, self._view[name])
+        return None if token is None or fetch_begun(token) < self._least(name) else token
+
+    def _least(self, name: str) -> int:
+        """The place of the first fetch of the step that will do."""
+        return self._since if name in self._forced else 0
 
     def _acceptable(self, name: str, record: Record) -> TokenData | None:
         """The record's token, if it may be served to this run."""
@@ -143,7 +157,10 @@ class Run:
         return None if token is None or token.generation == self._stale.get(name, "") else token
 
     def _serve(self, step: Step, token: TokenData) -> None:
-        self.served[step.name] = self._plan.tell_cached(step, token)
+        self.served[step.name] = token
+        if self._told.get(step.name) != token.generation:  # a run that starts over serves it again
+            self._told[step.name] = token.generation
+            self._plan.tell_cached(step, token)
 
     def _resolve(self, step: Step) -> TokenData:
         """A token by a flight: this thread's own, or another's."""
@@ -155,7 +172,9 @@ class Run:
                 if leads:
                     outcome = self._lead(step, flight, deadline)
                 else:
-                    self._miss(step, self._view[step.name])
+                    view = self._view[step.name]
+                    replaced = step.name in self._forced or step.name in self._stale
+                    self._miss(step, view, forced=replaced and view.usable is not None)
                     outcome = flight.wait(deadline)
                 if outcome is not None:
                     return self._settle(step, outcome, flight)
@@ -177,7 +196,7 @@ class Run:
         key, epoch = step.entry.key, self._view[step.name].epoch
         while True:
             flight, leads = self._cache.flights.board(
-                key, epoch, fresh=step.name in self._forced, gives_up=self._to_give_up(step)
+                key, epoch, self._least(step.name), self._to_give_up(step)
             )
             if leads or flight.epoch == epoch:
                 return flight, leads
@@ -234,24 +253,29 @@ class Run:
         if record.epoch != flight.epoch:
             self._start_over()
             record.epoch = flight.epoch
-        self._cache.flights.begin(flight)
-        token = None if flight.fresh else self._acceptable(step.name, record)
-        if token is not None:
+        token = self._acceptable(step.name, record)
+        found = None if token is None else fetch_begun(token)
+        fetches = self._cache.flights.begin(flight, found, self._builds_on(step))
+        if token is not None and not fetches:
             self._serve(step, token)
         else:
-            self._miss(step, record)
+            self._miss(step, record, forced=record.usable is not None)
             try:
-                token = self._fetch(step, record)
+                token = self._fetch(step, record, flight.begun or 0)
             except Exception as error:  # noqa: BLE001 - user code may raise anything
                 return self._failed(step, error)
         self._give_up(self._cache.flights.close(flight))
         return Landed(token)
 
-    def _miss(self, step: Step, record: Record) -> None:
+    def _builds_on(self, step: Step) -> list[int]:
+        """The places of the fetches that this run has forced for the step's sake."""
+        needed = self._forced.intersection(step.depends_on)
+        return [fetch_begun(self._tokens[name]) for name in needed if name in self._tokens]
+
+    def _miss(self, step: Step, record: Record, *, forced: bool) -> None:
         if instrumentation.observers and step.name not in self._missed:
             self._missed.add(step.name)
-            replaced = step.name in self._forced or step.name in self._stale
-            reason: MissReason = "forced" if replaced and record.usable else record.miss_reason
+            reason: MissReason = "forced" if forced else record.miss_reason
             instrumentation.emit(
                 StepMissed(
                     at=instrumentation.now(),
@@ -263,7 +287,7 @@ class Run:
                 )
             )
 
-    def _fetch(self, step: Step, record: Record) -> TokenData:
+    def _fetch(self, step: Step, record: Record, begun: int) -> TokenData:
         """A new token, stored over the record that was read."""
         context = self._context(step)
         if any(name not in (context or ()) for name in step.depends_on):
@@ -273,7 +297,7 @@ class Run:
         fetched = with_effective_expiry(step.fetch(context, record.token), step.ttl, t0)
         lifetime = wall_end(fetched) - t0.timestamp()
         end = (started + lifetime, source) if math.isfinite(lifetime) else None
-        token = stamped(fetched, step.entry.new_generation(record.epoch), end)
+        token = stamped(fetched, step.entry.new_generation(record.epoch), end, begun)
         reading = instrumentation.reading()
         if is_usable(token, reading):
             self._cache.write(step.entry, token, record)
@@ -380,7 +404,7 @@ def refreshed(plan: Plan, names: Sequence[str], rejected: TokenData | None) -> T
         for name in names
         if (token := view[name].token) is not None and token.generation is not None
     }
-    forced = () if known else names[:1]
+    forced = () if known else names
     return Run(plan, forced=forced, stale=stale, refreshes=names).execute()
 
 

@@ -25,9 +25,10 @@ _LONGEST_MARGIN = timedelta(seconds=30)
 
 
 class _Provenance:
-    """What a pipeline notes on a token: its generation, and its monotonic end of use."""
+    """What a pipeline notes on a token: generation, monotonic end of use, and when it was fetched."""
 
-    __slots__ = ("_generation", "_monotonic_end")
+    __slots__ = ("_begun", "_generation", "_monotonic_end")
+    _begun: int
     _generation: str | None
     _monotonic_end: tuple[float, object] | None
 
@@ -95,6 +96,7 @@ class TokenData(_Provenance):
             object.__setattr__(self, "extra", _ReadOnlyDict(extra) if extra else _NO_EXTRA)
         object.__setattr__(self, "_generation", None)
         object.__setattr__(self, "_monotonic_end", None)
+        object.__setattr__(self, "_begun", 0)
 
     @property
     def is_expired(self) -> bool:
@@ -261,6 +263,11 @@ def monotonic_end(token: TokenData) -> tuple[float, object]:
     return token._monotonic_end or (math.inf, None)  # noqa: SLF001 - the one reader
 
 
+def fetch_begun(token: TokenData) -> int:
+    """The place of the token's fetch among those of this process; 0 if it came from elsewhere."""
+    return token._begun  # noqa: SLF001 - the one reader
+
+
 def is_usable(token: TokenData, reading: tuple[float, float, object]) -> bool:
     """Whether, at that `instrumentation.reading()`, neither of its two ends has passed."""
     wall, monotonic, source = reading
@@ -288,10 +295,14 @@ def with_effective_expiry(token: TokenData, ttl: timedelta | None, t0: datetime)
 
 
 def stamped(
-    token: TokenData, generation: str | None, monotonic_end: tuple[float, object] | None = None
+    token: TokenData,
+    generation: str | None,
+    monotonic_end: tuple[float, object] | None = None,
+    begun: int = 0,
 ) -> TokenData:
-    """A copy of the token that carries a generation and an end of use in monotonic seconds."""
+    """A copy of the token that carries what a pipeline notes on it."""
     copy = replace(token)
+    object.__setattr__(copy, "_begun", begun)
     object.__setattr__(copy, "_generation", generation)
     object.__setattr__(copy, "_monotonic_end", monotonic_end)
     return copy
@@ -307,8 +318,7 @@ def _margin(token: TokenData, expires_at: datetime) -> timedelta:
 
 
 def _aware(moment: datetime) -> datetime:
-    if moment.tzinfo is not None and moment.utcoffset() is not None:
-        return moment
+    # Away from a zone that changes its offset: arithmetic within it ignores the change.
     try:
         return moment.astimezone(UTC)
     except (OverflowError, ValueError, OSError):  # the first and last day that datetime knows

@@ -7,7 +7,7 @@ import requests
 from urllib3 import exceptions as urllib3_errors
 
 from requestforge._origins import origin_of
-from requestforge._redaction import mask_text
+from requestforge._redaction import clean_text
 from requestforge.exceptions import (
     ConnectionException,
     HttpClientException,
@@ -26,14 +26,14 @@ TRANSPORT_ERRORS = (
 
 _MALFORMED = (
     requests.exceptions.InvalidHeader,
-    requests.exceptions.InvalidJSONError,
     requests.exceptions.InvalidSchema,
     requests.exceptions.InvalidURL,
     requests.exceptions.MissingSchema,
-    UnicodeError,
     urllib3_errors.LocationValueError,
+    UnicodeError,
 )
-_TIMED_OUT = (TimeoutError, requests.exceptions.Timeout, urllib3_errors.TimeoutError)
+_WRONGLY_ENCODED = (requests.exceptions.ContentDecodingError, urllib3_errors.DecodeError)
+_TIMED_OUT = (TimeoutError, requests.exceptions.Timeout, urllib3_errors.ReadTimeoutError)
 _BROKEN_TLS = (ssl.SSLError, requests.exceptions.SSLError, urllib3_errors.SSLError)
 _BROKEN_LINE = (
     ConnectionError,
@@ -42,20 +42,16 @@ _BROKEN_LINE = (
     requests.exceptions.ConnectionError,
     urllib3_errors.ProtocolError,
 )
-# Texts that show neither what was sent nor what was answered; numbers, hosts and ports at most.
-_FIT_TO_SHOW = (
-    OSError,
-    http.client.IncompleteRead,
-    urllib3_errors.DecodeError,
-    urllib3_errors.TimeoutError,
-)
+# The texts of others quote the URL with its query, a header, or what the server sent.
+_FIT_TO_SHOW = (OSError, http.client.IncompleteRead)
+_UNFIT_TO_SHOW = (*_MALFORMED, urllib3_errors.InvalidChunkLength)
 
 
 def translated(error: BaseException, url: str) -> HttpClientException:
     """The library's error for one of `TRANSPORT_ERRORS`.
 
     Its `original_exception`, meant to be its cause, is a copy of the error: it has the type, but
-    neither the request, whose headers and body hold credentials, nor a text that may hold some.
+    neither the request, whose headers and body hold credentials, nor a text that may show some.
 
     Args:
         error: what was raised.
@@ -63,49 +59,65 @@ def translated(error: BaseException, url: str) -> HttpClientException:
     """
     chain = _chain(error)
     detail = _detail(chain)
-    cause = _copy(error, detail)
+    cause = _bare_copy(error, detail)
     where = origin_of(url) or "the server"
     if isinstance(error, _MALFORMED):
-        msg = f"The request to {where} cannot be sent: its URL, or one of its headers, is malformed."
-        return RequestBuildException(msg, cause)
-    if any(isinstance(link, _TIMED_OUT) for link in chain):
-        return TimeoutException(f"{where} did not answer in time: {detail}.", cause)
-    if any(isinstance(link, _BROKEN_TLS) for link in chain):
-        return SSLException(f"TLS with {where} failed: {detail}.", cause)
-    if any(isinstance(link, _BROKEN_LINE) for link in chain):
+        return RequestBuildException(
+            f"The request to {where} was not sent: its URL or one of its headers is malformed.",
+            cause,
+        )
+    if isinstance(error, _WRONGLY_ENCODED):
+        return HttpClientException(
+            f"The body of the answer from {where} is not encoded as its Content-Encoding says.",
+            cause,
+        )
+    if _any_is(chain, _TIMED_OUT):
+        return TimeoutException(f"No answer from {where} in time: {detail}.", cause)
+    if _any_is(chain, _BROKEN_TLS):
+        return SSLException(
+            f"TLS with {where} failed: {detail}. Check its certificate and the CA bundle in use.",
+            cause,
+        )
+    if _any_is(chain, _BROKEN_LINE):
         return ConnectionException(f"The connection to {where} failed: {detail}.", cause)
     return HttpClientException(f"The exchange with {where} failed: {detail}.", cause)
 
 
 def timed_out(seconds: float, url: str) -> TimeoutException:
     """The error for an exchange that its deadline ended."""
-    where = origin_of(url) or "The server"
-    return TimeoutException(f"{where} gave no complete answer within {seconds:g} s.")
+    where = origin_of(url) or "the server"
+    return TimeoutException(f"No complete answer from {where} within {seconds:g} s.")
 
 
 def _chain(error: BaseException) -> list[BaseException]:
     """The error and what it wraps, the innermost last."""
     found: list[BaseException] = []
-    link: object = error
-    while isinstance(link, BaseException) and not any(link is other for other in found):
+    link: BaseException | None = error
+    while link is not None and not any(link is other for other in found):
         found.append(link)
-        wrapped = [arg for arg in link.args if isinstance(arg, BaseException)]
-        link = getattr(link, "reason", None)
-        if not isinstance(link, BaseException):
-            link = wrapped[-1] if wrapped else found[-1].__cause__
+        held = [getattr(link, "reason", None), *reversed(link.args), link.__cause__]
+        link = next((item for item in held if isinstance(item, BaseException)), None)
     return found
 
 
+def _any_is(chain: list[BaseException], kinds: tuple[type[BaseException], ...]) -> bool:
+    return any(isinstance(link, kinds) for link in chain)
+
+
 def _detail(chain: list[BaseException]) -> str:
-    for link in reversed(chain):
-        if isinstance(link, _FIT_TO_SHOW) and not isinstance(link, _MALFORMED):
-            text = str(link).rstrip(".")
-            if text:
-                return mask_text(text)
-    return type(chain[-1]).__name__
+    innermost = chain[-1]
+    if isinstance(innermost, _FIT_TO_SHOW) and not isinstance(innermost, _UNFIT_TO_SHOW):
+        text = clean_text(str(innermost)).rstrip(". ")
+        if text:
+            return text
+    return type(innermost).__name__
 
 
-def _copy(error: BaseException, detail: str) -> BaseException:
-    if isinstance(error, requests.RequestException):
-        return type(error)(detail)
-    ...
+def _bare_copy(error: BaseException, detail: str) -> OSError:
+    if not isinstance(error, requests.RequestException):
+        return OSError(detail) if isinstance(error, OSError) else requests.RequestException(detail)
+    # Of a foreign subclass nobody knows what its constructor takes.
+    kinds: list[type[OSError]] = [
+        kind for kind in type(error).__mro__ if kind.__module__ == requests.exceptions.__name__
+    ]
+    return kinds[0](detail)

@@ -20,7 +20,7 @@ class Line(Protocol):
 
     watch: "Watch | None"
 
-    def sockets(self) -> Iterable[object]:
+    def sockets(self) -> Iterable[socket.socket]:
         """What it reads from and writes to at the moment."""
         ...
 
@@ -32,15 +32,17 @@ class Watch:
         seconds: real seconds from now to the deadline.
 
     Attributes:
+        seconds: as given.
         end: the deadline in real monotonic seconds.
         expired: whether the deadline has passed while the exchange was under way.
         over: whether the exchange has ended.
         line: the connection that the exchange uses at the moment.
     """
 
-    __slots__ = ("end", "expired", "line", "over")
+    __slots__ = ("end", "expired", "line", "over", "seconds")
 
     def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self.end = real_monotonic() + seconds
         self.expired = False
         self.over = False
@@ -64,7 +66,7 @@ class Watch:
         raise TimeoutError(msg)
 
 
-def watch(seconds: float) -> Watch:
+def start_watch(seconds: float) -> Watch:
     """Hang up, after that many real seconds, on what the watch then follows."""
     watch = Watch(seconds)
     _watchdog.add(watch)
@@ -75,15 +77,17 @@ def end_watch(watch: Watch) -> None:
     """The exchange is over: leave its connection alone from now on."""
     with _watchdog.lock:
         watch.over = True
-        if watch.line is not None:
-            watch.line = watch.line.watch = None
+        line, watch.line = watch.line, None
+        if line is not None:
+            line.watch = None
 
 
 def let_go(line: Line) -> None:
     """Take the connection from its exchange, before another may get it."""
     with _watchdog.lock:
-        if line.watch is not None:
-            line.watch = line.watch.line = None
+        watch, line.watch = line.watch, None
+        if watch is not None:
+            watch.line = None
 
 
 class _Watchdog:
@@ -140,12 +144,10 @@ def _hang_up(watch: Watch) -> None:
     watch.expired = True
     if watch.line is not None:
         for sock in watch.line.sockets():
-            # Of TLS within TLS, the inner layer has no shutdown of its own.
-            plain = getattr(sock, "socket", sock)
             # Not the shutdown of an SSLSocket, which would pull its TLS state from under the
             # thread that reads. One that is closed or not yet connected has nothing to shut.
             with suppress(OSError, TypeError):
-                socket.socket.shutdown(plain, socket.SHUT_RDWR)
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 _watchdog = _Watchdog()

@@ -14,7 +14,5 @@ def main() -> None:
         try:
             importlib.import_module(module)
         except ImportError:
-            sys.exit(
-                f"The command requestforge needs {module}: pip install 'requestforge[cli]'"
-            )
+            sys.exit(f"The command requestforge needs {module}: pip install 'requestforge[cli]'")
     importlib.import_module("requestforge.cli.commands").cli()

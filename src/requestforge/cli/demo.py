@@ -1,4 +1,4 @@
-"""The demo: a three-step authentication over loopback sockets, from a cold cache to a revocation."""
+"""The demo: a three-step authentication over loopback, from a cold cache to a revoked token."""
 
 import threading
 from collections import Counter
@@ -162,9 +162,7 @@ class _Demo:
         self._clock.advance(timedelta(minutes=66))
         self._phase("66 minutes later", execute, fetched=("app_token", "user_token"))
         self._pipeline.invalidate_step("app_token")
-        self._phase(
-            "invalidate_step('app_token')", execute, fetched=("app_token", "user_token")
-        )
+        self._phase("invalidate_step('app_token')", execute, fetched=("app_token", "user_token"))
         self._revoked()
         self._pipeline.invalidate_all()
         self._phase(
@@ -189,7 +187,7 @@ class _Demo:
             answers.append(self._client.get("/user/profile").status_code)
 
         phase = "token revoked at the server"
-        self._phase(phase, get, fetched=("user_token",), hits=2)
+        self._phase(phase, get, fetched=("user_token",))
         seen = [e.status for e in self._auth.journal.since(before) if e.kind == "resource"]
         passed = answers == [200] and seen == [401, 200]
         said = ", ".join(map(str, seen))
@@ -225,11 +223,12 @@ class _Demo:
         arrived = Counter(self._auth.fetch_counts) - arrived
         for step in _STEPS:
             hits = sum(isinstance(e, StepCached) and e.step == step for e in events)
-            misses = Counter(
+            misses: Counter[str] = Counter(
                 e.reason for e in events if isinstance(e, StepMissed) and e.step == step
             )
             fetches = [e for e in events if isinstance(e, StepFetched) and e.step == step]
             wanted = int(step in fetched)
+            looked = hits + misses.total() >= calls
             self._report.rows.append(
                 Row(
                     phase=phase,
@@ -239,7 +238,7 @@ class _Demo:
                     fetches=len(fetches),
                     milliseconds=sum(e.seconds for e in fetches) * 1000,
                     expected="1 fetch" if wanted else "no fetch",
-                    passed=len(fetches) == arrived[step] == wanted and hits + misses.total() >= calls,
+                    passed=looked and len(fetches) == arrived[step] == wanted,
                 )
             )
 

@@ -4,6 +4,7 @@ import logging
 from base64 import b64encode
 from collections.abc import Iterable
 
+from requestforge._portable import describe
 from requestforge.hooks._paths import ExcludedPaths
 from requestforge.interfaces import (
     AuthHookInterface,
@@ -17,6 +18,7 @@ from requestforge.tokens import TokenData
 _log = logging.getLogger("requestforge")
 
 _SENT = "sent_tokens"
+_UNAUTHORIZED = 401
 
 
 class _HeaderAuthHook(AuthHookInterface):
@@ -44,12 +46,16 @@ class _HeaderAuthHook(AuthHookInterface):
 
     def should_authenticate(self, request: HttpRequest) -> bool:
         """Whether the path of the request is not excluded."""
-        return not (self._excluded and self._excluded.cover(request.url))
+        return not self._excluded.cover(request.url)
 
     def is_auth_error(self, response: HttpResponse) -> bool:
         """Whether the strategy, or without one the status 401, calls the answer a refusal."""
         strategy = self._retry_strategy
-        return response.status_code == 401 if strategy is None else strategy.is_auth_error(response)
+        return (
+            response.status_code == _UNAUTHORIZED
+            if strategy is None
+            else strategy.is_auth_error(response)
+        )
 
 
 class TokenAuthHook(_HeaderAuthHook):
@@ -65,7 +71,7 @@ class TokenAuthHook(_HeaderAuthHook):
         excluded_path_patterns: shell patterns of paths that get no token, case-sensitive.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - a published signature
         self,
         token_manager: TokenManagerInterface,
         retry_strategy: AuthRetryStrategyInterface | None = None,
@@ -110,7 +116,7 @@ class TokenAuthHook(_HeaderAuthHook):
 
     def refresh_rejected(self, context: RequestContext) -> bool:
         """Have the token of this request replaced; whether there is another one to try."""
-        sent = context.metadata.get(_SENT, {}).get(id(self))
+        sent = self._sent(context)
         manager = self._token_manager
         if sent is None or not isinstance(manager, TokenManagerInterface):
             return self.refresh_auth()
@@ -123,7 +129,7 @@ class TokenAuthHook(_HeaderAuthHook):
 
     def accepted(self, context: RequestContext) -> None:
         """Tell the manager that the token of this request was not refused."""
-        sent = context.metadata.get(_SENT, {}).get(id(self))
+        sent = self._sent(context)
         if sent is not None and isinstance(self._token_manager, TokenManagerInterface):
             self._token_manager.accepted(sent)
 
@@ -134,6 +140,11 @@ class TokenAuthHook(_HeaderAuthHook):
     def get_token(self) -> TokenData:
         """The manager's token."""
         return self._token_manager.get_token()
+
+    def _sent(self, context: RequestContext) -> TokenData | None:
+        """The token that this hook has put on the request last."""
+        tokens: dict[int, TokenData] = context.metadata.get(_SENT, {})
+        return tokens.get(id(self))
 
     def _header_value(self, token: TokenData) -> str:
         if self._prefix is None:
@@ -219,5 +230,5 @@ class BasicAuthHook(_StaticAuthHook):
 
 
 def _log_failure(error: Exception) -> None:
-    # Not the traceback: a foreign error's text may hold the token.
+    # Without its traceback, whose texts may hold a token.
     _log.warning("The rejected token was not replaced: %s.", describe(error))

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from uuid import uuid4
 
+from requestforge._headers import Headers
 from requestforge.interfaces import RequestHookInterface
-from requestforge.models import Headers, HttpRequest, RequestContext
+from requestforge.models import HttpRequest, RequestContext
 
 
 class AuthorizationHook(RequestHookInterface):

@@ -217,8 +217,9 @@ class DjangoCacheTokenStorage(TokenStorageInterface):
         try:
             yield
         except Exception as error:
+            shown = f"{keys[0]} and {len(keys) - 1} more" if len(keys) > 1 else "".join(keys)
             msg = (
-                f"Django's cache {self._cache_alias!r} failed to {attempt} {', '.join(keys)}. "
+                f"Django's cache {self._cache_alias!r} failed to {attempt} {shown}. "
                 "Check its entry in the setting CACHES, and its server."
             )
             raise TokenStorageException(msg, error) from error

@@ -1,0 +1,289 @@
+"""FakeAuth, an auth server for tests whose tokens are really enforced."""
+
+import secrets
+import threading
+from collections.abc import Mapping
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+from urllib.parse import SplitResult, unquote
+from wsgiref.types import WSGIApplication
+
+from pytest_requestforge.assertions import Assertions
+from pytest_requestforge.fake_auth.app import App
+from pytest_requestforge.fake_auth.definitions import (
+    fields,
+    headers,
+    http_url,
+    lifetime,
+    located,
+)
+from pytest_requestforge.fake_auth.endpoints import (
+    Demands,
+    Resource,
+    TokenEndpoint,
+    TokenPlace,
+)
+from pytest_requestforge.fake_auth.explain import explain
+from pytest_requestforge.fake_auth.incoming import origin_of
+from pytest_requestforge.fake_auth.journal import Entry, Journal
+from pytest_requestforge.fake_auth.serving import Pipeline, endpoints_of
+from pytest_requestforge.fake_auth.transports import Transport, make_carrier
+from pytest_requestforge.recorder import Recorder
+
+__all__ = ["Entry", "FakeAuth", "Journal", "Resource", "TokenEndpoint"]
+
+_BASE_URL = "https://auth.example.test"
+
+_active: list["FakeAuth"] = []
+_lock = threading.Lock()
+
+
+class FakeAuth(Assertions):
+    """An auth server for tests; a context manager.
+
+    It issues tokens, checks every request for them, and keeps a journal of all that arrives. One
+    definition serves both transports: in process it answers in the place of the network whatever
+    goes through `requests`, for every host that is named; on loopback it listens on a socket of
+    127.0.0.1, where endpoints of every host are found at their paths. `endpoint.url` is right on
+    either.
+
+    Example:
+        >>> with FakeAuth("https://auth.example.com") as auth:
+        ...     app = auth.token("app_token", "POST /v1/app/token", expires_in=3600)
+        ...     user = auth.token("user", "POST /v1/user/token", requires={"X-App-Token": app})
+        ...     auth.resource("GET https://api.example.com/me", needs=user, json={"id": 1})
+
+    Args:
+        base_url: of endpoints that are given as a path; None: https://auth.example.test.
+        transport: "inprocess" or "loopback".
+        strict: whether an unmatched request fails a test of pytest.
+        seed: the tokens follow from it; None: a random one.
+
+    Raises:
+        ImportError: what the transport needs is not installed.
+        ValueError: `base_url` is no http(s) URL, or there is no such transport.
+    """
+
+    journal: Journal
+    recorder: Recorder
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        transport: Transport = "inprocess",
+        strict: bool = True,
+        seed: int | None = None,
+    ) -> None:
+        self._base = http_url(base_url or _BASE_URL)
+        self.transport = transport
+        self.strict = strict
+        self.seed = secrets.randbits(32) if seed is None else seed
+        self.journal = Journal()
+        self.recorder = Recorder(self.journal)
+        self._app = App(origin_of(self._base), self.journal)
+        self._carrier = make_carrier(transport, self._app)
+        self._is_started = False
+
+    @property
+    def base_url(self) -> str:
+        """Where endpoints given as a path are found; on loopback at the socket, once started.
+
+        Raises:
+            RuntimeError: on loopback, it has not been started yet.
+        """
+        origin = origin_of(self._base) if self._app.carrier is None else self._app.carrier()
+        return origin + self._base.path.rstrip("/")
+
+    @property
+    def url(self) -> str:
+        """The same as `base_url`."""
+        return self.base_url
+
+    @property
+    def app(self) -> WSGIApplication:
+        """The server as a WSGI application, for other servers and clients; it goes by paths."""
+        return self._app
+
+    @property
+    def endpoints(self) -> Mapping[str, TokenEndpoint]:
+        """The token endpoints by name."""
+        mine = (each for each in self._app.endpoints if isinstance(each, TokenEndpoint))
+        return {endpoint.name: endpoint for endpoint in mine}
+
+    @property
+    def unmatched(self) -> list[Entry]:
+        """The requests that matched no endpoint."""
+        return [entry for entry in self.journal if entry.kind == "unmatched"]
+
+    def explain_unmatched(self) -> str:
+        """For each unmatched request the closest endpoint, and each difference; "" without any."""
+        return explain(self.unmatched, self._app.endpoints)
+
+    def token(
+        self,
+        name: str,
+        at: str,
+        *,
+        expires_in: float | timedelta | None = None,
+        body: Mapping[str, object] | None = None,
+        requires: Mapping[str, "TokenEndpoint | str"] | None = None,
+        in_header: str | None = None,
+    ) -> TokenEndpoint:
+        """Issue tokens at an endpoint.
+
+        A request that lacks a live token of `requires` gets 401 with a challenge (RFC 6750
+        section 3), one with other flaws the error of RFC 6749 section 5.2.
+
+        Args:
+            name: of the step, in the journal and the assertions.
+            at: "METHOD /path" below the base URL, or "METHOD https://host/path".
+            expires_in: life of its tokens in seconds or as timedelta, which the answer tells;
+                None: they live until revoked, and the answer tells nothing.
+            body: fields that a request must have, in a form or as JSON (for GET in its query). A
+                value may be another token endpoint: then it must be a live token of that one.
+            requires: headers that a request must have: the value, or the endpoint of the token
+                (in `Authorization` after "Bearer ", else alone).
+            in_header: response header that holds the token; None: it is in the body.
+
+        Raises:
+            ValueError: the name or the request is taken, `at` has another form, `expires_in` is
+                negative, or a required token is of another FakeAuth.
+        """
+        demands = Demands(
+            headers=headers(requires or {}, self.endpoints), body=fields(body or {}, self.endpoints)
+        )
+        scheme = "Bearer " if (in_header or "").casefold() == "authorization" else ""
+        place = TokenPlace(header=in_header, scheme=scheme)
+        method, url = located(at, self._base)
+        return self._add_token(
+            name, method, url, demands, place=place, lifetime=lifetime(expires_in)
+        )
+
+    def resource(
+        self,
+        at: str,
+        *,
+        needs: TokenEndpoint | None = None,
+        requires: Mapping[str, "TokenEndpoint | str"] | None = None,
+        json: object = None,
+        status: int = 200,
+    ) -> Resource:
+        """Give something to those who have the right token; others get 401 (RFC 6750 section 3).
+
+        Args:
+            at: "METHOD /path" below the base URL, or "METHOD https://host/path".
+            needs: the endpoint whose token must be in `Authorization`, after "Bearer ".
+            requires: further headers, as in `token`.
+            json: body of the answer.
+            status: of the answer.
+
+        Raises:
+            ValueError: the request is taken, `at` has another form, or a required token is of
+                another FakeAuth.
+        """
+        needed = {} if needs is None else {"Authorization": needs}
+        demands = Demands(headers=headers({**needed, **(requires or {})}, self.endpoints))
+        method, url = located(at, self._base)
+        endpoint = Resource(
+            f"{method} {unquote(url.path)}", method, origin_of(url), unquote(url.path), demands,
+            server=self._app, status=status, json=json,
+        )  # fmt: skip
+        self._app.add(endpoint)
+        return endpoint
+
+    def serve(self, pipeline: Pipeline) -> dict[str, TokenEndpoint]:
+        """Issue tokens to every HTTP step of a pipeline, at the URLs that the steps ask.
+
+        Each endpoint demands what its step sends: the method, the type of the body, the headers
+        and data that the step was given, and in their places the tokens of earlier steps. What an
+        override adds beyond these must be there, whatever its value. The tokens live as long as the
+        step's `ttl`, which the answer does not tell; without one for an hour, which it tells.
+
+        A step whose name has an endpoint already keeps that one.
+
+        Returns:
+            The endpoints by name of their step.
+
+        Raises:
+            ValueError: two steps send the same request, or a step cannot build its request with
+                tokens that stand in for real ones.
+        """
+        for step in list(endpoints_of(pipeline, self.endpoints)):
+            self._add_token(
+                step.name, step.method, http_url(step.url), step.demands,
+                place=step.place, lifetime=step.lifetime, tells_lifetime=step.tells_lifetime,
+            )  # fmt: skip
+        return {
+            name: self.endpoints[name] for name in pipeline.step_names if name in self.endpoints
+        }
+
+    def skew(self, seconds: float) -> None:
+        """Set the clock of the server ahead of the library's by so many seconds; negative: back."""
+        self._app.skew = timedelta(seconds=seconds)
+
+    def start(self) -> None:
+        """Begin to answer.
+
+        Raises:
+            RuntimeError: it has been started already.
+        """
+        if self._is_started:
+            raise RuntimeError(f"{self!r} has been started already.")
+        with _lock:
+            # Two that are started together with one seed still issue different tokens.
+            self._app.book.seed(f"{self.seed}/{len(_active)}")
+            _active.append(self)
+        self._is_started = True
+        self.recorder.__enter__()
+        self._carrier.start()
+
+    def stop(self) -> None:
+        """Answer no more, and let go what is held; journal and assertions stay."""
+        if not self._is_started:
+            return
+        for endpoint in self._app.endpoints:
+            endpoint.release()
+        self._carrier.stop()
+        self.recorder.__exit__(None, None, None)
+        self._is_started = False
+        with _lock:
+            _active.remove(self)
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<FakeAuth {self._base.geturl()} {self.transport}, seed {self.seed}>"
+
+    def _add_token(
+        self,
+        name: str,
+        method: str,
+        url: SplitResult,
+        demands: Demands,
+        *,
+        place: TokenPlace,
+        lifetime: timedelta | None,
+        tells_lifetime: bool = True,
+    ) -> TokenEndpoint:
+        if name in self.endpoints:
+            raise ValueError(f"There is a token endpoint {name!r} already; choose another name.")
+        endpoint = TokenEndpoint(
+            name, method, origin_of(url), unquote(url.path), demands,
+            server=self._app, place=place, lifetime=lifetime, tells_lifetime=tells_lifetime,
+        )  # fmt: skip
+        self._app.add(endpoint)
+        return endpoint

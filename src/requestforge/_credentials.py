@@ -1,0 +1,69 @@
+"""Which headers of a client are credentials, and which origins they may go to."""
+
+import logging
+from collections.abc import Mapping
+
+from requestforge._origins import Origin, origin_of
+from requestforge._redaction import is_sensitive
+from requestforge.config import HttpClientConfig
+from requestforge.hooks import AuthorizationHook
+from requestforge.interfaces import AuthHookInterface
+
+_log = logging.getLogger("requestforge")
+
+
+class Credentials:
+    """The credentials of one client.
+
+    Args:
+        config: the client's.
+
+    Attributes:
+        exist: whether the client has any.
+        names: sensitive names beyond the built-in ones.
+    """
+
+    def __init__(self, config: HttpClientConfig) -> None:
+        header = getattr(config.auth_hook, "header_name", None)
+        own = (header,) if isinstance(header, str) else ()
+        self.names = frozenset((*config.redaction, *config.credential_headers, *own))
+        self._defaults = config.default_headers
+        self._public_defaults = {
+            name: value for name, value in self._defaults.items() if not self.include(name)
+        }
+        self.exist = (
+            config.auth_hook is not None
+            or any(map(carries_credential, config.request_hooks))
+            or len(self._public_defaults) < len(self._defaults)
+        )
+        origins = map(origin_of, (config.base_url, *config.allowed_origins))
+        self._origins = frozenset(origin for origin in origins if origin is not None)
+        self._is_bound = bool(config.base_url or config.allowed_origins)
+        self._warned: set[Origin | None] = set()
+
+    def include(self, name: str) -> bool:
+        """Whether a header of this name is a credential."""
+        return is_sensitive(name, self.names)
+
+    def may_go_to(self, url: str) -> bool:
+        """Whether the client's credentials may be sent to this absolute URL."""
+        if self._is_bound:
+            return origin_of(url) in self._origins
+        origin = origin_of(url)
+        if self.exist and origin not in self._warned:
+            self._warned.add(origin)
+            _log.warning(
+                "The client's credentials go to %s, as to every origin that is asked for: "
+                "with_base_url or with_allowed_origins would bind them.",
+                origin,
+            )
+        return True
+
+    def default_headers(self, url: str) -> Mapping[str, str]:
+        """The client's default headers for a request to this absolute URL."""
+        return self._defaults if self.may_go_to(url) else self._public_defaults
+
+
+def carries_credential(hook: object) -> bool:
+    """Whether what a request hook adds is a credential of the client."""
+    return isinstance(hook, AuthorizationHook | AuthHookInterface)

@@ -1,0 +1,41 @@
+"""What a step says of itself."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from requestforge._redaction import mask_json, mask_url
+
+_URLS = frozenset({"base_url", "endpoint", "url"})
+_SENT = frozenset({"request_data", "request_headers"})
+
+
+class Description(Mapping[str, Any]):
+    """Facts by name; its `repr` masks the secrets that the values hold.
+
+    Args:
+        facts: the facts, which nobody else may change.
+    """
+
+    __slots__ = ("_facts",)
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self._facts = facts
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - facts are of many types
+        return self._facts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._facts)
+
+    def __len__(self) -> int:
+        return len(self._facts)
+
+    def __repr__(self) -> str:
+        shown = {name: _masked(name, value) for name, value in self._facts.items()}
+        return f"{type(self).__name__}({shown!r})"
+
+
+def _masked(name: str, value: object) -> object:
+    if name in _URLS and isinstance(value, str):
+        return mask_url(value)
+    return mask_json(value) if name in _SENT else value

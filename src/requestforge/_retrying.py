@@ -1,0 +1,104 @@
+"""Whether a client's failed attempt is made again, after what wait, and how the last one ends."""
+
+from dataclasses import dataclass
+
+from requestforge._headers import Headers
+from requestforge.exceptions import (
+    AuthenticationException,
+    CircuitOpenException,
+    ConnectionException,
+    HttpClientException,
+    HttpStatusException,
+    MaxRetryConnectionException,
+    MaxRetryException,
+    MaxRetryTimeoutException,
+    RequestBuildException,
+    TimeoutException,
+    status_exception,
+)
+from requestforge.interfaces import RETRYABLE_STATUS_CODES, RetryStrategyInterface
+from requestforge.models import HttpMethod, HttpRequest, HttpResponse, RequestContext
+
+# RFC 9110 section 9.2.2.
+_NOT_IDEMPOTENT = frozenset({HttpMethod.POST, HttpMethod.PATCH})
+_FINAL = (AuthenticationException, CircuitOpenException, RequestBuildException)
+_LONGEST_RETRY_AFTER = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt that failed.
+
+    Attributes:
+        request: what was to be sent, as far as the request hooks came.
+        failure: the error.
+        response: the answer that the error stands for, if there was one.
+    """
+
+    request: HttpRequest
+    failure: HttpClientException
+    response: HttpResponse | None = None
+
+
+def calls_retryable(strategy: RetryStrategyInterface | None, status: int) -> bool:
+    """Whether the strategy counts an answer of this status as a failed attempt."""
+    if strategy is None:
+        return False
+    judge = getattr(strategy, "is_retryable_status", RETRYABLE_STATUS_CODES.__contains__)
+    return bool(judge(status))
+
+
+def status_failure(response: HttpResponse) -> HttpStatusException:
+    """The error that an answer stands for, whatever its status."""
+    try:
+        response.raise_for_status()
+    except HttpStatusException as error:
+        return error.with_traceback(None)
+    text = f"{response.url} answered with status {response.status_code}."
+    failure = status_exception(response.status_code, text)
+    failure.response = response
+    return failure
+
+
+def wait_before_retry(
+    strategy: RetryStrategyInterface | None, context: RequestContext, failed: Failed
+) -> float | None:
+    """Seconds to wait before the next attempt; None: there is none."""
+    failure = failed.failure
+    if strategy is None or isinstance(failure, _FINAL) or context.attempt >= strategy.max_retries:
+        return None
+    if not _may_repeat(strategy, failed) or not strategy.should_retry(context, failure):
+        return None
+    asked = getattr(failure, "retry_after", None) or 0.0
+    if asked > getattr(strategy, "max_retry_after", _LONGEST_RETRY_AFTER):
+        return None
+    return max(strategy.get_delay(context), asked)
+
+
+def last_failure(
+    strategy: RetryStrategyInterface | None, context: RequestContext, failure: HttpClientException
+) -> HttpClientException:
+    """What is raised in the end: the failure itself, unless it has used all retries up."""
+    is_answer = isinstance(failure, (*_FINAL, HttpStatusException))
+    if strategy is None or is_answer or not 0 < context.attempt >= strategy.max_retries:
+        return failure
+    kind: type[MaxRetryException] = MaxRetryException
+    if isinstance(failure, TimeoutException):
+        kind = MaxRetryTimeoutException
+    elif isinstance(failure, ConnectionException):
+        kind = MaxRetryConnectionException
+    attempts = context.attempt + 1
+    text = f"All {attempts} attempts failed. The last one: {failure.message}"
+    error = kind(text, attempts, failure)
+    error.history = tuple(context.history)
+    error.__cause__ = failure
+    return error
+
+
+def _may_repeat(strategy: RetryStrategyInterface, failed: Failed) -> bool:
+    return (
+        failed.request.method not in _NOT_IDEMPOTENT
+        or failed.failure.context.get("sent") is False
+        or getattr(strategy, "retry_non_idempotent", False)
+        or "Idempotency-Key" in Headers(failed.request.headers or {})
+    )

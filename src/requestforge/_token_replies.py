@@ -1,0 +1,107 @@
+"""Answers of token endpoints: the token in one, or the error that says why there is none."""
+
+import re
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from requestforge import instrumentation
+from requestforge._answers import parse_answer, read_access_token
+from requestforge._headers import retry_after
+from requestforge._redaction import clean_text
+from requestforge.exceptions import (
+    AuthenticationException,
+    HttpClientException,
+    HttpStatusException,
+    status_exception,
+)
+from requestforge.models import HttpResponse
+from requestforge.tokens import AnswerKeys, TokenData, read_token
+
+_REDIRECTION = 3
+_CHALLENGE_ERROR = re.compile(r'(?i)\berror\s*=\s*"([^"]*)"')  # RFC 6750 section 3
+
+
+def status_error(response: HttpResponse, secrets: Collection[str] = ()) -> HttpStatusException:
+    """The error for an answer that is no 2xx.
+
+    It says the status, and the sanitised `error` and `error_description` of RFC 6749 section 5.2.
+
+    Args:
+        response: the answer.
+        secrets: what it may repeat of the request, but the error may not.
+    """
+    status = response.status_code
+    if status // 100 == _REDIRECTION:
+        text = f"The endpoint answered with status {status}, a redirect, which is not followed."
+    else:
+        told = _told(response, secrets)
+        text = f"The endpoint answered with status {status}{f': {told}' if told else ''}."
+    error = status_exception(status, text)
+    error.retry_after = retry_after(response.headers)
+    return error
+
+
+def no_token(name: str, cause: HttpClientException | ValueError) -> AuthenticationException:
+    """The error of a step or service that got no token, meant to be raised from its cause."""
+    reason = cause.message if isinstance(cause, HttpClientException) else str(cause)
+    failure = AuthenticationException(f"No token for {name!r}: {reason}", cause, service_name=name)
+    seconds = getattr(cause, "retry_after", None)
+    if seconds is not None:
+        failure.retry_at = instrumentation.now() + timedelta(seconds=seconds)
+    return failure
+
+
+def token_in_body(
+    response: HttpResponse, keys: AnswerKeys, *, sent_at: datetime, default_type: str = "Bearer"
+) -> TokenData:
+    """The token in a JSON body (RFC 6749 section 5.1), its lifetime counted from `sent_at`.
+
+    Raises:
+        ValueError: there is none; the text names fields, and quotes nothing.
+    """
+    try:
+        answer = parse_answer(response.content)
+        token: TokenData = read_token(
+            TokenData, answer, keys, issued_at=sent_at, default_type=default_type
+        )
+    except KeyError:
+        reason = f"The answer has no field {keys.access_token!r}."
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return token
+    # Outside of the handler: what the decoder raises holds the whole answer.
+    raise ValueError(reason)
+
+
+def token_in_header(
+    response: HttpResponse, header: str, token_type: str, *, sent_at: datetime
+) -> TokenData:
+    """The token in a header, less its type if it starts with it.
+
+    Raises:
+        ValueError: there is none; the text names the header, and quotes nothing.
+    """
+    value = response.headers.get(header)
+    if value is None:
+        raise ValueError(f"The answer has no header {header!r}.")
+    scheme, _, rest = value.strip().partition(" ")
+    if token_type and scheme.lower() == token_type.lower():
+        value = rest
+    return TokenData(
+        read_access_token(value.strip(), header), token_type=token_type, issued_at=sent_at
+    )
+
+
+def _told(response: HttpResponse, secrets: Collection[str]) -> str:
+    """The error fields of RFC 6749 section 5.2, or the error code of a challenge (RFC 6750)."""
+    try:
+        answer = parse_answer(response.content)
+    except ValueError:
+        answer = {}
+    code = answer.get("error")
+    if not isinstance(code, str):
+        challenge = _CHALLENGE_ERROR.search(response.headers.get("WWW-Authenticate", ""))
+        code = challenge[1] if challenge else None
+    texts = (code, answer.get("error_description"))
+    return clean_text(": ".join(t for t in texts if isinstance(t, str)), secrets=secrets)

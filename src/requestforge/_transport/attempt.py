@@ -1,0 +1,77 @@
+"""One attempt at an exchange: its deadline, and the library's errors in place of foreign ones."""
+
+from threading import local
+from types import TracebackType
+from typing import Self
+
+from requestforge._transport.errors import TRANSPORT_ERRORS, timed_out, translated
+from requestforge._transport.watchdog import Watch, end_watch, start_watch
+from requestforge.exceptions import HttpClientException
+
+
+class _Current(local):
+    attempt: "Attempt | None" = None
+
+
+_current = _Current()
+
+
+def current_attempt() -> "Attempt | None":
+    """The attempt that this thread is in."""
+    return _current.attempt
+
+
+class Attempt:
+    """A block that sends one request and reads its answer, as far as somebody reads it.
+
+    Within it, connections of a `TransportAdapter` that this thread uses are hung up at the
+    deadline, whether they wait for the header, the body, or its next byte. Errors of requests,
+    urllib3 and the operating system leave it as errors of the library.
+
+    Args:
+        url: what is asked for.
+        seconds: real seconds from entering to the deadline; None: there is none.
+    """
+
+    __slots__ = ("_outer", "_seconds", "_url", "watch")
+
+    def __init__(self, url: str, seconds: float | None = None) -> None:
+        self._url = url
+        self._seconds = seconds
+        self._outer: Attempt | None = None
+        self.watch: Watch | None = None
+
+    def __enter__(self) -> Self:
+        self._outer, _current.attempt = _current.attempt, self
+        if self._seconds is not None:
+            self.watch = start_watch(self._seconds)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _current.attempt = self._outer
+        if self.watch is not None:
+            end_watch(self.watch)
+        failure = self._failure(error)
+        if failure is None:
+            return
+        try:
+            raise failure from failure.original_exception
+        finally:
+            # The error in hand holds the request with its credentials, and stays behind.
+            failure.__context__ = failure.original_exception
+
+    def remaining(self) -> float | None:
+        """Real seconds to the deadline, 0 once it has passed; None: there is none."""
+        return None if self.watch is None else self.watch.remaining()
+
+    def _failure(self, error: BaseException | None) -> HttpClientException | None:
+        if error is not None and not isinstance(error, TRANSPORT_ERRORS):
+            return None
+        if self.watch is not None and self.watch.expired:
+            return timed_out(self.watch.seconds, self._url)
+        return None if error is None else translated(error, self._url)

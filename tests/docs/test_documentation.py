@@ -1,0 +1,127 @@
+import ast
+import doctest
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import documentation
+import pytest
+from documentation import ROOT, blocks_of, pages, python_blocks
+
+# How many blocks of Python each page has, and how many of them show what they give.
+COUNTS = {}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Runs a command of Python in an empty folder, where a Django project has its settings."""
+    (tmp_path / "project_settings.py").write_text(
+        "CACHES = {'default': {'BACKEND': 'django.core.cache.backends.locmem.LocMemCache'}}\n"
+    )
+
+    def run(*command: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "DJANGO_SETTINGS_MODULE": "project_settings",
+                "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)]),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if python_blocks(page)])
+def test_blocks_run(
+    page: str, run: Callable[..., "subprocess.CompletedProcess[str]"]
+) -> None:
+    """The blocks of a page run in turn, and give what the page shows below them."""
+    done = run(documentation.__file__, page)
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", [p for p in pages() if any(b.is_test for b in python_blocks(p))])
+def test_tests_pass(
+    page: str, tmp_path: Path, run: Callable[..., "subprocess.CompletedProcess[str]"]
+) -> None:
+    """The tests of a page pass; one below which the page shows a failure fails with just that."""
+    blocks = python_blocks(page)
+    last = max(number for number, block in enumerate(blocks) if block.is_test)
+    code = "\n\n".join(block.code for block in blocks[: last + 1])
+    (tmp_path / "test_page.py").write_text(code, encoding="utf-8")
+    report = tmp_path / "report.xml"
+
+    done = run("-m", "pytest", "-p", "no:randomly", "--rootdir=.", f"--junitxml={report}", "test_page.py")
+
+    assert report.exists(), done.stderr
+    cases = ET.parse(report).getroot().iter("testcase")  # noqa: S314 - of our own making
+    outcomes = {str(case.get("name")): _failure(case) for case in cases}
+    expected = {name: output for block in blocks for name, output in _tests_of(block)}
+    assert outcomes
+    assert {name: outcomes[name] for name in expected} == expected
+    assert [name for name in outcomes if outcomes[name] and name not in expected] == []
+
+
+def test_every_block_is_counted() -> None:
+    """Each page has as many blocks, and shows as many outputs, as are counted here."""
+    counts = {
+        page: (len(blocks), sum(block.output is not None for block in blocks))
+        for page in pages()
+        if (blocks := python_blocks(page))
+    }
+
+    assert counts == COUNTS
+
+
+def test_there_is_no_other_code() -> None:
+    """All code stands in blocks that are collected: in Python, as text, or for a shell."""
+    for page in pages():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        blocks = blocks_of(page)
+        outputs = sum(block.output is not None for block in blocks)
+        begun = len(re.findall(r"^```\w|code-block::|sourcecode::|\bcode::", text, re.MULTILINE))
+
+        assert begun == len(blocks) + outputs, page
+        assert {block.language for block in blocks} <= {"python", "text", "sh"}, page
+        assert not re.search(r"^(?! *\.\. ).*::$|>>>", text, re.MULTILINE), page
+
+
+def test_the_extras_that_are_named_exist() -> None:
+    """Whatever the pages tell to install is an extra of the project."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    texts = [(ROOT / page).read_text(encoding="utf-8") for page in pages()]
+    named = {name for text in texts for name in re.findall(r"requestforge\[(\w+)\]", text)}
+
+    assert named
+    assert named <= set(project["optional-dependencies"])
+
+
+def _failure(case: ET.Element) -> str | None:
+    """The text of the error of a test case, if it failed, as of a line 42 of test_tokens.py."""
+    failed = [case.findtext(kind) for kind in ("failure", "error")]
+    text = next((each for each in failed if each is not None), None)
+    if text is None:
+        return None
+    # pytest marks the lines of the error with an E.
+    error = "".join(f"{line[8:]}\n" for line in text.splitlines() if line.startswith("E"))
+    return re.sub(r"test_page\.py:\d+", "test_tokens.py:42", error)
+
+
+def _tests_of(block: documentation.Block) -> list[tuple[str, str | None]]:
+    """The test functions of a block, each with the failure that the page shows."""
+    return [
+        (node.name, block.output)
+        for node in ast.parse(block.code).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
