@@ -42,7 +42,8 @@ class TokenStorageContract:
     A storage that passes them can take the place of any other. Those on locks are skipped where
     `lock` gives None.
 
-    Example:
+    Example::
+
         class TestMyStorage(TokenStorageContract):
             @pytest.fixture
             def storage(self, tmp_path):

@@ -1,4 +1,5 @@
 """The fixtures, options and hooks that pytest loads through the entry point."""
+# ruff: noqa: D205, D415 - of a fixture `pytest --fixtures` shows the first paragraph, example included
 
 import sys
 import zlib
@@ -46,14 +47,13 @@ class FakeAuthFactory(Protocol):
 @pytest.fixture
 def rf_fake_auth(rf_fake_auth_factory: FakeAuthFactory) -> "FakeAuth":
     """A fake auth server that answers in process, for every host that it is told of.
-
-    A request that it has no endpoint for fails the test.
-
-    Example:
+    For example:
         def test_profile(rf_fake_auth, pipeline, client):
             rf_fake_auth.serve(pipeline)
             client.get("/user/profile")
             rf_fake_auth.assert_fetch_counts(app_token=1, user_token=1)
+
+    A request that it has no endpoint for fails the test.
 
     Marker: @pytest.mark.rf_fake_auth(transport="loopback", strict=False, seed=7).
     Options: --rf-transport, --rf-seed. Ini: rf_transport, rf_strict_unmatched, rf_seed.
@@ -64,14 +64,13 @@ def rf_fake_auth(rf_fake_auth_factory: FakeAuthFactory) -> "FakeAuth":
 @pytest.fixture
 def rf_fake_auth_server(rf_fake_auth_factory: FakeAuthFactory) -> "FakeAuth":
     """A fake auth server on a socket of 127.0.0.1, for other clients and processes.
-
-    Example:
+    For example:
         def test_command(rf_fake_auth_server):
             rf_fake_auth_server.token("app_token", "POST /token", expires_in=3600)
             subprocess.run(["my-command", "--auth-url", rf_fake_auth_server.url], check=True)
             rf_fake_auth_server.assert_fetch_counts(app_token=1)
 
-    Marker, options and ini as for rf_fake_auth, but for the transport.
+    Marker, options and ini settings as for rf_fake_auth, but for the transport.
     """
     return rf_fake_auth_factory(transport="loopback")
 
@@ -79,11 +78,12 @@ def rf_fake_auth_server(rf_fake_auth_factory: FakeAuthFactory) -> "FakeAuth":
 @pytest.fixture
 def rf_fake_auth_factory(request: pytest.FixtureRequest) -> Iterator[FakeAuthFactory]:
     """Starts fake auth servers, for tests with several of them.
-
-    Example:
+    For example:
         def test_two_providers(rf_fake_auth_factory):
             ours = rf_fake_auth_factory("https://auth.example.com")
             theirs = rf_fake_auth_factory("https://login.example.org", transport="loopback")
+
+    Whatever it is not told comes from the marker, the options and the ini file of rf_fake_auth.
     """
     _freeze_first(request)
     with needed_by("A fake auth server"):
@@ -103,15 +103,14 @@ def rf_fake_auth_factory(request: pytest.FixtureRequest) -> Iterator[FakeAuthFac
 @pytest.fixture
 def rf_clock(request: pytest.FixtureRequest) -> Iterator["Clock"]:
     """A clock that stands still at 2030-01-01T00:00:00Z until the test moves it.
-
-    All code of the process sees its time, and pauses take none. A `freezer` or `time_machine` that
-    the test uses as well is adopted.
-
-    Example:
+    For example:
         def test_a_token_expires(rf_clock, pipeline):
             first = pipeline.execute()
             rf_clock.to_expiry("user_token", offset=0)
             assert pipeline.execute() != first
+
+    All code of the process sees its time, and pauses take none. A `freezer` or `time_machine` that
+    the test uses as well is adopted.
 
     Marker: @pytest.mark.rf_clock(start="2031-05-05T12:00:00Z"). Ini: rf_clock_start.
     """
@@ -138,9 +137,8 @@ def rf_clock(request: pytest.FixtureRequest) -> Iterator["Clock"]:
 @pytest.fixture
 def rf_recorder(request: pytest.FixtureRequest) -> Iterator["Recorder"]:
     """Records what the library tells of itself: hits, misses, fetches, invalidations.
-
-    Example:
-        def test_second_run_is_cached(rf_recorder, pipeline):
+    For example:
+        def test_the_second_run_is_cached(rf_recorder, pipeline):
             pipeline.execute()
             with rf_recorder.expect_fetches():
                 pipeline.execute()
@@ -158,14 +156,13 @@ def rf_recorder(request: pytest.FixtureRequest) -> Iterator["Recorder"]:
 @pytest.fixture
 def rf_faker(request: pytest.FixtureRequest) -> "Faker":
     """A Faker that gives the same values in every run of the test.
+    For example:
+        def test_scopes(rf_faker):
+            secret = rf_faker.client_secret()
+            scope = rf_faker.scope(count=3)
+            jwt = rf_faker.jwt(sub=rf_faker.user_name(), scope=scope, expires_in=60)
 
     Besides what every Faker has, it makes tokens, JWTs, clients, scopes and device codes.
-
-    Example:
-        def test_scopes(rf_faker, rf_fake_auth):
-            secret = rf_faker.client_secret()
-            jwt = rf_faker.jwt(sub="alice", expires_in=60)
-            scope = rf_faker.scope(count=3)
 
     Option: --rf-seed. Ini: rf_seed.
     """
@@ -177,8 +174,7 @@ def rf_faker(request: pytest.FixtureRequest) -> "Faker":
 @pytest.fixture
 def rf_token_storage() -> "TokenStorageInterface":
     """A new storage in memory; override it to run a suite on another one.
-
-    Example:
+    For example:
         @pytest.fixture
         def rf_token_storage():
             return DjangoCacheTokenStorage()

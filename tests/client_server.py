@@ -1,4 +1,5 @@
 """A loopback server for tests of the client: it answers as told and keeps what it was sent."""
+# ruff: noqa: ANN401, N815 - names and signatures of http.server
 
 import http.server
 import json
@@ -22,7 +23,7 @@ class Reply(NamedTuple):
     """An answer to give; a body that is not bytes is sent as JSON."""
 
     status: int = 200
-    headers: Mapping[str, str] = {}  # noqa: RUF012 - never changed
+    headers: Mapping[str, str] = {}
     body: Any = b""
 
 

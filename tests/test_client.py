@@ -1,4 +1,5 @@
 """HttpClient: what it sends, and what it gives back."""
+# ruff: noqa: ANN401 - values that a test tries out
 
 import io
 import math
@@ -18,8 +19,8 @@ import pytest
 import requests
 import requests_mock
 import responses
-from client_server import Reply, Seen, Server
 
+from client_server import Reply, Seen, Server
 from requestforge.client import HttpClient
 from requestforge.config import HttpClientConfig, HttpClientConfigBuilder
 from requestforge.events import RequestFailed, RequestSent, ResponseReceived
@@ -182,7 +183,7 @@ class TestBodies:
 
 class TestHeaders:
     def test_the_request_wins_over_the_defaults(self, api: Server) -> None:
-        """Names are compared ignoring case; each header is sent once, the request's if it has it."""
+        """Names are compared ignoring case, and each header is sent once."""
         config = HttpClientConfig(
             base_url=api.url, default_headers={"X-One": "default", "X-Two": "default"}
         )
@@ -237,7 +238,9 @@ class TestUrls:
             pytest.param("/v1", "//evil.example/x", "/v1/evil.example/x", id="two slashes"),
             pytest.param("/v1", "/\\evil.example/x", "/v1/%5Cevil.example/x", id="backslash"),
             pytest.param("/v1", "https:evil.example", "/v1/https:evil.example", id="scheme"),
-            pytest.param("/v1", "ftp://evil.example", "/v1/ftp://evil.example", id="foreign scheme"),
+            pytest.param(
+                "/v1", "ftp://evil.example", "/v1/ftp://evil.example", id="foreign scheme"
+            ),
         ],
     )
     def test_all_but_absolute_urls_are_paths(
@@ -560,7 +563,7 @@ class TestSessions:
             pytest.param("/ca.pem", "/own.pem", "/env.pem", "/ca.pem", id="path"),
         ],
     )
-    def test_certificates_are_checked_as_the_most_specific_setting_says(
+    def test_certificates_are_checked_as_the_most_specific_setting_says(  # noqa: PLR0917
         self,
         api: Server,
         monkeypatch: pytest.MonkeyPatch,
@@ -699,7 +702,9 @@ class TestForks:
     @pytest.mark.parametrize("supplied", [False, True], ids=["own session", "supplied session"])
     def test_children_have_connections_of_their_own(self, api: Server, supplied: bool) -> None:
         """Parent and children of a warmed client each get their own answers."""
-        api.rules["/"] = lambda seen: Reply(200, {"Set-Cookie": "a=1"}, seen.headers["Who"].encode())
+        api.rules["/"] = lambda seen: Reply(
+            200, {"Set-Cookie": "a=1"}, seen.headers["Who"].encode()
+        )
         with requests.Session() as session:
             client = HttpClient(HttpClientConfig(api.url), session if supplied else None)
             client.get("/", headers={"Who": "parent"})
@@ -738,7 +743,7 @@ def _fork(work: Callable[[], object]) -> int:
         return child
     try:
         work()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever goes wrong in the child
         traceback.print_exc()
         os._exit(1)
     os._exit(0)

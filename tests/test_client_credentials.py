@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import requests
 import responses
-from client_server import Reply, Server
 
+from client_server import Reply, Server
 from requestforge.client import HttpClient
 from requestforge.config import HttpClientConfig, HttpClientConfigBuilder
 from requestforge.exceptions import AuthenticationException, RequestBuildException
@@ -26,9 +26,9 @@ CREDENTIALS: dict[str, Build] = {
     "api key": lambda b: b.with_api_key(CANARY),
     "api key under another name": lambda b: b.with_api_key(CANARY, "X-Client"),
     "default header": lambda b: b.with_header("X-App-Token", CANARY),
-    "default header that is told to be one": lambda b: (
-        b.with_header("X-Shoe", CANARY).with_redaction("x-shoe")
-    ),
+    "default header that is told to be one": lambda b: b.with_header(
+        "X-Shoe", CANARY
+    ).with_redaction("x-shoe"),
     "default cookie": lambda b: b.with_header("Cookie", f"sid={CANARY}"),
     "api key hook": lambda b: b.with_api_key_auth(CANARY),
     "api key hook under another name": lambda b: b.with_api_key_auth(CANARY, "X-Client"),

@@ -52,7 +52,7 @@ class FakeAuth(Assertions):
         >>> with FakeAuth("https://auth.example.com") as auth:
         ...     app = auth.token("app_token", "POST /v1/app/token", expires_in=3600)
         ...     user = auth.token("user", "POST /v1/user/token", requires={"X-App-Token": app})
-        ...     auth.resource("GET https://api.example.com/me", needs=user, json={"id": 1})
+        ...     me = auth.resource("GET https://api.example.com/me", needs=user, json={"id": 1})
 
     Args:
         base_url: of endpoints that are given as a path; None: https://auth.example.test.

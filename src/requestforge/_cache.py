@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -90,6 +90,13 @@ class TokenCache:
         found, _ = self._get_many([entry.key + _EPOCH_SUFFIX])
         return self._epoch_in(found, entry.key)
 
+    def settle(self, entry: Entry) -> None:
+        """Try once more to tell a shared storage of an invalidation that it failed to take."""
+        epoch = self.home.epochs.get(entry.key)
+        if self._shared and epoch is not None:
+            with suppress(Exception):
+                self._save_epoch(entry.key, epoch)
+
     def write(self, entry: Entry, token: TokenData, record: Record) -> bool:
         """Store a token over the record that its flight read; whether it is cached now.
 
@@ -98,7 +105,6 @@ class TokenCache:
         """
         home, key = self.home, entry.key
         try:
-            self._save_epoch(key)
             if self.epoch(entry) != record.epoch:
                 return False
             if not self._set_over(key, token, record.stored):
@@ -109,10 +115,11 @@ class TokenCache:
             self._failed(entry.step, "write", error)
             if self.epoch(entry) != record.epoch:
                 return False
-            home.kept[key] = token
+            home.kept[key] = (token, record.stored)
             home.changed()
             return True
         home.kept.pop(key, None)
+        home.doomed.discard(key)
         if record.epoch:
             home.filled[key] = record.epoch
         if self.epoch(entry) == record.epoch:
@@ -185,22 +192,24 @@ class TokenCache:
         failure: Exception | None = None
         generation = self._known_generation(key)
         # First the epoch, then the flight: one that boards in between reads the new epoch.
-        home.epochs[key] = home.known[key] = epoch = secrets.token_hex(6)
+        home.epochs[key] = epoch = secrets.token_hex(6)
         try:
-            self._save_epoch(key)
+            self._save_epoch(key, epoch)
         except Exception as error:  # noqa: BLE001
             failure = error
-        home.flights.supersede(key)
-        home.kept.pop(key, None)
+            home.epochs[key] = epoch
+        home.flights.supersede(key, home.epochs.get(key, home.known.get(key, "")))
+        kept = home.kept.pop(key, None)
         home.born.pop(key, None)
         try:
             self.storage.delete(key)
+            home.doomed.discard(key)
         except Exception as error:  # noqa: BLE001
             failure = error
-            # A record without a generation is told to be old by an epoch that only this process has.
-            home.epochs.setdefault(key, epoch)
-        if failure is not None:
+            home.doomed.add(key)
+        if kept is not None or failure is not None:
             home.changed()
+        if failure is not None:
             self._failed(entry.step, "delete", failure)
         if instrumentation.observers:
             instrumentation.emit(
@@ -218,20 +227,27 @@ class TokenCache:
         """The generation that an event about the key can name without a read over the network."""
         if not instrumentation.observers:
             return None
-        token = self.home.kept.get(key) or self.home.born.get(key)
+        kept = self.home.kept.get(key)
+        token = self.home.born.get(key) if kept is None else kept[0]
         if token is None and not self._shared:
             found, _ = self._get_many([key])
             token = None if found is None else found.get(key)
         return None if token is None else token.generation
 
-    def _save_epoch(self, key: str) -> None:
-        """Write an epoch that is known here only to a storage that others share."""
-        if self._shared and (epoch := self.home.epochs.get(key)) is not None:
-            now = instrumentation.now()
-            mark = TokenData(epoch, expires_at=now + _EPOCH_LIFE, issued_at=now)
-            self.storage.set(key + _EPOCH_SUFFIX, mark)
-            if self.home.epochs.get(key) == epoch:
-                del self.home.epochs[key]
+    def _save_epoch(self, key: str, epoch: str) -> None:
+        """Have a new epoch begin in a storage that others share, in place of one known here only.
+
+        It has another id. Who has read the local one may have done so before an invalidation of
+        another process that this write comes after.
+        """
+        if not self._shared:
+            return
+        home, now = self.home, instrumentation.now()
+        mark = TokenData(secrets.token_hex(6), expires_at=now + _EPOCH_LIFE, issued_at=now)
+        self.storage.set(key + _EPOCH_SUFFIX, mark)
+        home.known[key] = mark.access_token
+        if home.epochs.get(key) == epoch:
+            home.epochs.pop(key, None)
 
     def _epoch_in(self, found: Mapping[str, TokenData] | None, key: str) -> str:
         home = self.home
@@ -253,7 +269,8 @@ class TokenCache:
             record.stored = token.generation
             if token.generation is None:
                 # Written by other means, or by a storage that keeps the basic fields only.
-                if home.epochs.get(key) in (None, home.filled.get(key)):
+                current = home.epochs.get(key) in (None, home.filled.get(key))
+                if current and key not in home.doomed:
                     record.token = self._born(entry, token, record.epoch)
             elif not entry.owns(token.generation):
                 record.lacking = "unreadable"
@@ -281,14 +298,16 @@ class TokenCache:
         home = self.home
         if record.token is not None and is_usable(record.token, reading):
             record.usable = record.token
-            return
-        kept = home.kept.get(key)
+        kept, replaced = home.kept.get(key, (None, None))
         if (
             kept is not None
+            and (record.usable is None or record.stored == replaced)
             and epoch_of(kept.generation) == record.epoch
             and is_usable(kept, reading)
         ):
             record.token = record.usable = kept
+        elif record.token is not None:
+            return
         elif record.lacking == "empty" and record.epoch and home.filled.get(key) != record.epoch:
             record.lacking = "invalidated"
 

@@ -7,6 +7,7 @@ from requestforge._origins import Origin, origin_of
 from requestforge._redaction import is_sensitive
 from requestforge.config import HttpClientConfig
 from requestforge.hooks import AuthorizationHook
+from requestforge.hooks.composite import header_names
 from requestforge.interfaces import AuthHookInterface
 
 _log = logging.getLogger("requestforge")
@@ -24,9 +25,9 @@ class Credentials:
     """
 
     def __init__(self, config: HttpClientConfig) -> None:
-        header = getattr(config.auth_hook, "header_name", None)
-        own = (header,) if isinstance(header, str) else ()
-        self.names = frozenset((*config.redaction, *config.credential_headers, *own))
+        hooks = (config.auth_hook, *config.request_hooks)
+        told = frozenset[str]().union(*map(header_names, hooks))
+        self.names = told.union(config.redaction, config.credential_headers)
         self._defaults = config.default_headers
         self._public_defaults = {
             name: value for name, value in self._defaults.items() if not self.include(name)

@@ -2,8 +2,8 @@
 
 import itertools
 import threading
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from requestforge._fork import renew_after_fork
 from requestforge._keys import Entry
@@ -28,13 +28,28 @@ class Failed:
 
 Outcome = Landed | Failed
 
-
 _places = itertools.count(1)
 
 
 def place() -> int:
     """The next place in the order of what happens in this process, whatever its clocks say."""
     return next(_places)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a caller asks of a fetch: that it begins at the place `since` or later.
+
+    `steps` are those that it asks this of, so that the fetch builds on no older token of theirs;
+    none: any fetch will do.
+    """
+
+    since: int = 0
+    steps: frozenset[str] = frozenset()
+
+    def met_by(self, began: float, steps: frozenset[str]) -> bool:
+        """Whether a fetch does that began at that place, made for a caller who asked for `steps`."""
+        return self.since <= began and self.steps <= steps
 
 
 class Reentered(Exception):
@@ -46,8 +61,9 @@ class Flight:
 
     __slots__ = (
         "after",
-        "begun",
+        "began",
         "closed",
+        "demand",
         "done",
         "epoch",
         "gives_up",
@@ -55,28 +71,29 @@ class Flight:
         "leader",
         "next",
         "outcome",
-        "since",
         "vacated",
     )
 
-    def __init__(self, key: str, epoch: str, since: int, after: "Flight | None") -> None:
+    def __init__(
+        self, key: str, epoch: str, demand: Demand, upstream: float, after: "Flight | None"
+    ) -> None:
         self.key = key
         self.epoch = epoch
         self.leader = threading.get_ident()
-        self.since = since
+        self.demand = demand
         self.after = after
         self.next: Flight | None = None
-        # The place of the fetch whose token it gives; None: that is still open.
-        self.begun: int | None = None
+        # The latest place that its fetch may count for, and once it has begun the one it does.
+        self.began = upstream
         self.closed = False
         self.gives_up: dict[Entry, str] = {}
         self.outcome: Outcome | None = None
         self.vacated = threading.Event()
         self.done = threading.Event()
 
-    def does_for(self, since: int) -> bool:
-        """Whether it gives a token of a fetch that begins at that place or later."""
-        return self.begun is None or self.begun >= since
+    def does_for(self, demand: Demand) -> bool:
+        """Whether its fetch is what the demand asks for."""
+        return demand.met_by(self.began, self.demand.steps)
 
     def wait(self, deadline: float) -> Outcome | None:
         """Its outcome, or None if it was abandoned.
@@ -105,16 +122,18 @@ class Flights:
         renew_after_fork(self)
 
     def board(
-        self, key: str, epoch: str, since: int, gives_up: Mapping[Entry, str]
+        self, key: str, epoch: str, demand: Demand, upstream: float, gives_up: Mapping[Entry, str]
     ) -> tuple[Flight, bool]:
         """The flight to take part in, and whether this thread leads it.
 
-        The caller looks at the flight's `epoch`: it may share none of another epoch.
+        The caller looks at the flight's `epoch`: it may take part in none of another epoch.
 
         Args:
             key: the storage key to fetch for.
             epoch: the key's epoch that the caller has read.
-            since: only a fetch that begins at this place or later will do; 0: any.
+            demand: what the caller asks of the fetch; that of the flight given may not do for it,
+                but is in its way.
+            upstream: the place of the oldest forced fetch that the caller's own would build on.
             gives_up: generations, by step, to be given up when the flight lands with a token.
 
         Raises:
@@ -125,31 +144,35 @@ class Flights:
                 raise Reentered
             flight = self._first.get(key)
             if flight is None:
-                flight = self._first[key] = self._lead(key, epoch, since, gives_up)
+                flight = Flight(key, epoch, demand, upstream, None)
+                self._first[key] = self._lead(flight, gives_up)
                 return flight, True
-            if not flight.does_for(since):
+            if flight.epoch != epoch:
+                return flight, False
+            if not flight.does_for(demand):
                 if flight.next is None:
-                    flight.next = self._lead(key, epoch, since, gives_up, after=flight)
-                    return flight.next, True
+                    flight.next = Flight(key, epoch, demand, upstream, flight)
+                    return self._lead(flight.next, gives_up), True
                 flight = flight.next
-            flight.since = max(flight.since, since)
-            if flight.epoch == epoch and not flight.closed:
-                flight.gives_up.update(gives_up)
+            if flight.does_for(demand):
+                if demand.since > flight.demand.since:
+                    flight.demand = replace(flight.demand, since=demand.since)
+                if not flight.closed:
+                    flight.gives_up.update(gives_up)
             return flight, False
 
-    def begin(self, flight: Flight, found: int | None, upstream: Iterable[int]) -> bool:
-        """Whether the flight fetches now; else it gives the token that was found.
+    def begin(self, flight: Flight, found: tuple[int, frozenset[str]] | None) -> bool:
+        """Whether the flight fetches now; else the token that its leader has found will do.
 
         Args:
             flight: the flight, led by this thread.
-            found: the place of the fetch of a usable token in the cache; None: there is none.
-            upstream: the places of fetches that this one builds on, and is no newer than.
+            found: place and forced steps of the fetch of that token; None: there is none.
         """
         with self._lock:
-            if found is not None and found >= flight.since:
-                flight.begun = found
+            if found is not None and flight.demand.met_by(*found):
+                flight.began = found[0]
                 return False
-            flight.begun = min((place(), *upstream))
+            flight.began = min(flight.began, place())
             return True
 
     def close(self, flight: Flight) -> dict[Entry, str]:
@@ -170,14 +193,11 @@ class Flights:
         flight.vacated.set()
         flight.done.set()
 
-    def supersede(self, key: str, flight: Flight | None = None) -> None:
-        """Let nobody join the key's flight any more, nor the one queued behind it.
-
-        With `flight` given, only if it is the one.
-        """
+    def supersede(self, key: str, epoch: str) -> None:
+        """Let nobody join a flight for the key that is of another epoch than this."""
         with self._lock:
             first = self._first.get(key)
-            if first is None or (flight is not None and flight not in (first, first.next)):
+            if first is None or first.epoch == epoch:
                 return
             del self._first[key]
         first.vacated.set()
@@ -188,17 +208,9 @@ class Flights:
         self._first = {}
         self._led = set()
 
-    def _lead(
-        self,
-        key: str,
-        epoch: str,
-        since: int,
-        gives_up: Mapping[Entry, str],
-        after: Flight | None = None,
-    ) -> Flight:
-        flight = Flight(key, epoch, since, after)
+    def _lead(self, flight: Flight, gives_up: Mapping[Entry, str]) -> Flight:
         flight.gives_up.update(gives_up)
-        self._led.add((flight.leader, key))
+        self._led.add((flight.leader, flight.key))
         return flight
 
     def _vacate(self, flight: Flight) -> None:
@@ -239,8 +251,8 @@ _waits = _Waits()
 
 
 def _wait(flight: Flight, event: threading.Event, deadline: float) -> None:
-    _waits.enter(flight)
     try:
+        _waits.enter(flight)
         if not event.wait(max(0.0, deadline - real_monotonic())):
             raise TimeoutError
     finally:

@@ -19,8 +19,10 @@ class Home:
         self.flights = Flights()
         # Epochs that the storage does not hold: all of an unshared one, else those it failed to.
         self.epochs: dict[str, str] = {}
-        # Tokens that the storage failed to keep.
-        self.kept: dict[str, TokenData] = {}
+        # Tokens that the storage failed to keep, and the generations that they were to replace.
+        self.kept: dict[str, tuple[TokenData, str | None]] = {}
+        # Keys whose record the storage failed to delete: without a generation it looks like new.
+        self.doomed: set[str] = set()
         # Tokens fetched here, where the storage keeps no more than a copy: for their monotonic end
         # of use, and for the generation where it is lost.
         self.born: dict[str, TokenData] = {}
@@ -30,17 +32,20 @@ class Home:
         self.filled: dict[str, str] = {}
         # Counts what changes the answer of a read without changing the storage.
         self.changes = 0
-        self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
+        # No WeakSet: that cannot be read while another thread adds to it.
+        self._readers: weakref.WeakValueDictionary[int, _Reader] = weakref.WeakValueDictionary()
 
     def tell_changes(self, reader: "_Reader") -> None:
         """Call `reader.forget()` after every such change."""
-        self._readers.add(reader)
+        self._readers[id(reader)] = reader
 
     def changed(self) -> None:
         """Count such a change, and let no pipeline go on with what it has read before."""
         self.changes += 1
-        for reader in list(self._readers):
-            reader.forget()
+        for reference in self._readers.valuerefs():
+            reader = reference()
+            if reader is not None:
+                reader.forget()
 
 
 class _Reader(Protocol):

@@ -12,6 +12,7 @@ from requestforge._origins import resolve
 from requestforge._outgoing import frozen
 from requestforge._portable import describe, without_secrets
 from requestforge.exceptions import AuthenticationException, RequestBuildException
+from requestforge.hooks import composite
 from requestforge.interfaces import (
     AuthHookInterface,
     ErrorHookInterface,
@@ -149,11 +150,8 @@ def wait_before_replay(hook: AuthHookInterface, replays: int) -> None:
 
 def has_renewed(hook: AuthHookInterface, context: RequestContext) -> bool:
     """Have the hook renew the credential that was refused; whether there is a new one."""
-    known: object = hook
     try:
-        if isinstance(known, AuthHookInterface):
-            return known.refresh_rejected(context)
-        return hook.refresh_auth()
+        return composite.has_renewed(hook, context)
     except Exception as error:  # noqa: BLE001 - a hook may raise anything
         _log.warning(
             "%s could not renew the credential that was refused: %s.",
@@ -165,12 +163,10 @@ def has_renewed(hook: AuthHookInterface, context: RequestContext) -> bool:
 
 def tell_accepted(hook: AuthHookInterface, context: RequestContext) -> None:
     """Tell the hook that its renewed credential was not refused."""
-    known: object = hook
-    if isinstance(known, AuthHookInterface):
-        try:
-            known.accepted(context)
-        except Exception as error:  # noqa: BLE001 - a hook may raise anything
-            _log_failure("Auth", hook, error)
+    try:
+        composite.tell_accepted(hook, context)
+    except Exception as error:  # noqa: BLE001 - a hook may raise anything
+        _log_failure("Auth", hook, error)
 
 
 def _after(

@@ -8,7 +8,7 @@ from datetime import timedelta
 from requestforge import instrumentation
 from requestforge._cache import Record
 from requestforge._failures import is_refusal, step_failure
-from requestforge._flight import Failed, Flight, Landed, Outcome, Reentered, place
+from requestforge._flight import Demand, Failed, Flight, Landed, Outcome, Reentered, place
 from requestforge._keys import Entry, epoch_of
 from requestforge._plan import Plan
 from requestforge._portable import without_secrets
@@ -30,7 +30,7 @@ from requestforge.instrumentation import real_monotonic
 from requestforge.tokens import (
     TokenData,
     end_of_use,
-    fetch_begun,
+    forced_fetch,
     is_usable,
     stamped,
     wall_end,
@@ -40,6 +40,7 @@ from requestforge.tokens import (
 # How often a run starts over because others invalidate what it has read, before it goes on with
 # what it has, uncached.
 _MOST_RESTARTS = 10
+_NO_DEMAND = Demand()
 
 
 class _StartOver(Exception):
@@ -55,6 +56,8 @@ class Run:
         stale: generations by step that must not be served; the first of these steps to get a
             new token gives up those of the others.
         refreshes: the steps that this run is to refresh, with or without a stale token.
+        rejected: the generation of the last step that is the reason for all that; once it is not
+            the current one any more, the run does with what others have put in its place.
     """
 
     def __init__(
@@ -64,19 +67,22 @@ class Run:
         forced: Collection[str] = (),
         stale: Mapping[str, str] | None = None,
         refreshes: Collection[str] = (),
+        rejected: str | None = None,
     ) -> None:
         self._plan = plan
         self._cache = plan.cache
         self._forced = frozenset(forced)
-        self._since = place()
+        self._demand = Demand(place(), self._forced)
         self._stale = stale or {}
         self._refreshes = frozenset(refreshes)
+        self._rejected = rejected
         self._view: dict[str, Record] = {}
         self._tokens: dict[str, TokenData] = {}
         self._fetched: dict[str, TokenData] = {}
         self._missed: set[str] = set()
         self._told: dict[str, str | None] = {}
         self._repaired: set[str] = set()
+        self._confirmed: set[str] = set()
         self._restarts = 0
         self.served: dict[str, TokenData] = {}
         """Tokens that came from the cache, by step."""
@@ -100,6 +106,8 @@ class Run:
 
     def _pass(self) -> TokenData:
         self._view = self._cache.read(self._plan.entries)
+        if self._is_replaced(self._view):
+            self._rejected, self._stale, self._refreshes = None, {}, frozenset()
         self._fetched = {
             name: token
             for name, token in self._fetched.items()
@@ -139,22 +147,44 @@ class Run:
             if self._plan.lazy:  # and what this step depends on has not been looked at
                 self._start_over()
             return self._resolve(step)
+        if self._rejected is not None and step.name in self._refreshes - self._confirmed:
+            # Another refresh of the same token has come this far. Once its flight has landed, the
+            # tokens that this new one makes worthless are given up.
+            self._confirmed.add(step.name)
+            self._resolve(step)
+            self._start_over()
         self._serve(step, token)
         return token
 
     def _cached(self, name: str) -> TokenData | None:
         """The token that was read for the step, if this run may do with it."""
         token = self._acceptable(name, self._view[name])
-        return None if token is None or fetch_begun(token) < self._least(name) else token
+        if token is None or not self._demand_on(name).met_by(*forced_fetch(token)):
+            return None
+        return token
 
-    def _least(self, name: str) -> int:
-        """The place of the first fetch of the step that will do."""
-        return self._since if name in self._forced else 0
+    def _demand_on(self, name: str) -> Demand:
+        """What this run asks of a fetch of the step."""
+        return self._demand if name in self._forced else _NO_DEMAND
 
     def _acceptable(self, name: str, record: Record) -> TokenData | None:
         """The record's token, if it may be served to this run."""
         token = record.usable
         return None if token is None or token.generation == self._stale.get(name, "") else token
+
+    def _is_replaced(self, records: Mapping[str, Record]) -> bool:
+        """Whether those records show another token than the rejected one."""
+        last = self._plan.steps[-1].name
+        return (
+            self._rejected is not None
+            and last in records
+            and not _holds(records[last], self._rejected)
+        )
+
+    def _reason_of(self, step: Step) -> dict[str, Step]:
+        """The last step, if its rejected token is why this one is to be fetched."""
+        last = self._plan.steps[-1]
+        return {last.name: last} if self._rejected and step.name in self._refreshes else {}
 
     def _serve(self, step: Step, token: TokenData) -> None:
         self.served[step.name] = token
@@ -176,7 +206,7 @@ class Run:
                     replaced = step.name in self._forced or step.name in self._stale
                     self._miss(step, view, forced=replaced and view.usable is not None)
                     outcome = flight.wait(deadline)
-                if outcome is not None:
+                if outcome is not None and self._suits(step, outcome, flight):
                     return self._settle(step, outcome, flight)
         except TimeoutError:
             msg = (
@@ -196,13 +226,22 @@ class Run:
         key, epoch = step.entry.key, self._view[step.name].epoch
         while True:
             flight, leads = self._cache.flights.board(
-                key, epoch, self._least(step.name), self._to_give_up(step)
+                key,
+                epoch,
+                self._demand_on(step.name),
+                self._upstream(step),
+                self._to_give_up(step),
             )
             if leads or flight.epoch == epoch:
                 return flight, leads
             if self._cache.epoch(step.entry) != epoch:
                 self._start_over()
-            self._cache.flights.supersede(key, flight)
+            self._cache.flights.supersede(key, epoch)
+
+    def _upstream(self, step: Step) -> float:
+        """The place of the oldest forced fetch that a fetch of the step would build on."""
+        forced = self._forced.intersection(step.depends_on, self._tokens)
+        return min((forced_fetch(self._tokens[name])[0] for name in forced), default=math.inf)
 
     def _to_give_up(self, step: Step) -> dict[Entry, str]:
         """Old tokens, by step, that a new token of this one makes worthless."""
@@ -213,6 +252,12 @@ class Run:
             for name, generation in self._stale.items()
             if name != step.name and _holds(self._view[name], generation)
         }
+
+    def _suits(self, step: Step, outcome: Outcome, flight: Flight) -> bool:
+        """Whether the outcome of a flight, another's perhaps, is one that this run asked for."""
+        if isinstance(outcome, Landed) and outcome.token.generation == self._stale.get(step.name):
+            return False
+        return flight.does_for(self._demand_on(step.name))
 
     def _start_over(self) -> None:
         """Read everything anew, unless that has been done too often."""
@@ -225,7 +270,7 @@ class Run:
             if step.name not in self.served:
                 self._fetched[step.name] = outcome.token
             if flight.gives_up:
-                raise _StartOver
+                self._start_over()
             return outcome.token
         if outcome.start_over and step.name not in self._repaired:
             self._repaired.add(step.name)
@@ -249,28 +294,28 @@ class Run:
 
     def _fly(self, step: Step, flight: Flight) -> Outcome:
         """Read the record again, and fetch if it is still of no use."""
-        record = self._cache.read([step.entry])[step.name]
+        self._cache.settle(step.entry)
+        reads = {step.name: step, **self._reason_of(step)}
+        records = self._cache.read([each.entry for each in reads.values()])
+        if self._is_replaced(records):
+            self._start_over()
+        record = records[step.name]
         if record.epoch != flight.epoch:
             self._start_over()
             record.epoch = flight.epoch
         token = self._acceptable(step.name, record)
-        found = None if token is None else fetch_begun(token)
-        fetches = self._cache.flights.begin(flight, found, self._builds_on(step))
+        found = None if token is None else forced_fetch(token)
+        fetches = self._cache.flights.begin(flight, found)
         if token is not None and not fetches:
             self._serve(step, token)
-        else:
-            self._miss(step, record, forced=record.usable is not None)
-            try:
-                token = self._fetch(step, record, flight.begun or 0)
-            except Exception as error:  # noqa: BLE001 - user code may raise anything
-                return self._failed(step, error)
+            return Landed(token)
+        self._miss(step, record, forced=record.usable is not None)
+        try:
+            token = self._fetch(step, record, flight)
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
+            return self._failed(step, error)
         self._give_up(self._cache.flights.close(flight))
         return Landed(token)
-
-    def _builds_on(self, step: Step) -> list[int]:
-        """The places of the fetches that this run has forced for the step's sake."""
-        needed = self._forced.intersection(step.depends_on)
-        return [fetch_begun(self._tokens[name]) for name in needed if name in self._tokens]
 
     def _miss(self, step: Step, record: Record, *, forced: bool) -> None:
         if instrumentation.observers and step.name not in self._missed:
@@ -287,7 +332,7 @@ class Run:
                 )
             )
 
-    def _fetch(self, step: Step, record: Record, begun: int) -> TokenData:
+    def _fetch(self, step: Step, record: Record, flight: Flight) -> TokenData:
         """A new token, stored over the record that was read."""
         context = self._context(step)
         if any(name not in (context or ()) for name in step.depends_on):
@@ -297,7 +342,8 @@ class Run:
         fetched = with_effective_expiry(step.fetch(context, record.token), step.ttl, t0)
         lifetime = wall_end(fetched) - t0.timestamp()
         end = (started + lifetime, source) if math.isfinite(lifetime) else None
-        token = stamped(fetched, step.entry.new_generation(record.epoch), end, begun)
+        forced = (int(flight.began), flight.demand.steps) if flight.demand.steps else None
+        token = stamped(fetched, step.entry.new_generation(record.epoch), end, forced)
         reading = instrumentation.reading()
         if is_usable(token, reading):
             self._cache.write(step.entry, token, record)
@@ -404,8 +450,10 @@ def refreshed(plan: Plan, names: Sequence[str], rejected: TokenData | None) -> T
         for name in names
         if (token := view[name].token) is not None and token.generation is not None
     }
-    forced = () if known else names
-    return Run(plan, forced=forced, stale=stale, refreshes=names).execute()
+    if rejected is not None and known:
+        reason = rejected.generation
+        return Run(plan, stale=stale, refreshes=names, rejected=reason).execute()
+    return Run(plan, forced=names, stale=stale, refreshes=names).execute()
 
 
 def _holds(record: Record, generation: str | None) -> bool:

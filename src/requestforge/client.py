@@ -1,8 +1,10 @@
 """HttpClient: one request from the call to the answer."""
 
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from requestforge import instrumentation
 from requestforge._credentials import Credentials
@@ -30,9 +32,10 @@ from requestforge._retrying import (
 )
 from requestforge._transport.call import Call, open_sessions
 from requestforge._verbs import Verbs
-from requestforge.config import HttpClientConfig
+from requestforge.config import HttpClientConfig, HttpClientConfigBuilder
 from requestforge.events import RequestFailed, RequestReplayed, RequestSent, ResponseReceived
 from requestforge.exceptions import HttpClientException, RequestBuildException
+from requestforge.hooks.logging import MaskingHook
 from requestforge.interfaces import (
     AuthHookInterface,
     HttpSessionInterface,
@@ -43,9 +46,11 @@ from requestforge.models import HttpRequest, HttpResponse, RequestContext, mask_
 if TYPE_CHECKING:
     from requestforge._transport.sessions import BaseAdapter, Session
 
-__all__ = ["HttpClient"]
+__all__ = ["HttpClient", "create_client", "http_client"]
 
 _LOWEST_ERROR = 400
+
+_Hook = TypeVar("_Hook")
 
 
 class HttpClient(Verbs, HttpSessionInterface):
@@ -71,6 +76,9 @@ class HttpClient(Verbs, HttpSessionInterface):
             pool_connections=self._config.pool_connection,
             pool_maxsize=self._config.pool_maxsize,
         )
+        self._request_hooks = self._masking(self._config.request_hooks)
+        self._response_hooks = self._masking(self._config.response_hooks)
+        self._error_hooks = self._masking(self._config.error_hooks)
         # How often a refused credential was renewed, and the last renewal an answer has accepted.
         self._renewals = 0
         self._accepted_renewal = 0
@@ -142,6 +150,11 @@ class HttpClient(Verbs, HttpSessionInterface):
         msg = "An HttpClient cannot be pickled; make one in each process from its configuration."
         raise TypeError(msg)
 
+    def _masking(self, hooks: Iterable[_Hook]) -> tuple[_Hook, ...]:
+        """The hooks, of which those that mask know the names that are sensitive here."""
+        names = self._credentials.names
+        return tuple(h.masking(names) if isinstance(h, MaskingHook) else h for h in hooks)
+
     def _send_with_retries(self, context: RequestContext) -> HttpResponse:
         strategy = self._config.retry_strategy
         streams = Streams(context.request)
@@ -155,7 +168,7 @@ class HttpClient(Verbs, HttpSessionInterface):
             if wait is None and outcome.response is not None and not self._raises(outcome.response):
                 return outcome.response
             context.history.append(outcome.failure)
-            tell_error_hooks(self._config.error_hooks, outcome.failure, context)
+            tell_error_hooks(self._error_hooks, outcome.failure, context)
             if wait is None:
                 raise last_failure(strategy, context, outcome.failure)
             instrumentation.sleep(wait)
@@ -165,14 +178,14 @@ class HttpClient(Verbs, HttpSessionInterface):
         config = self._config
         prepared = Prepared(context.request)
         try:
-            if config.request_hooks:
+            if self._request_hooks:
                 prepared = through_request_hooks(
-                    config.request_hooks, context, self._credentials, config.base_url
+                    self._request_hooks, context, self._credentials, config.base_url
                 )
             response = self._send_with_auth(prepared, context)
         except HttpClientException as error:
             return Failed(prepared.request, error)
-        response = through_response_hooks(config.response_hooks, response, context)
+        response = through_response_hooks(self._response_hooks, response, context)
         if self._raises(response) or calls_retryable(config.retry_strategy, response.status_code):
             return Failed(prepared.request, status_failure(response), response)
         return response
@@ -311,3 +324,40 @@ class HttpClient(Verbs, HttpSessionInterface):
                     **more,
                 )
             )
+
+
+def create_client(  # noqa: PLR0917 - a published signature
+    base_url: str = "",
+    timeout: float = 30.0,
+    max_retries: int = 3,
+    headers: Mapping[str, str] | None = None,
+    enable_logging: bool = True,
+    auth_hook: AuthHookInterface | None = None,
+) -> HttpClient:
+    """A client that retries with exponential backoff.
+
+    Args:
+        base_url: start of every URL that is not absolute; empty: none.
+        timeout: seconds to connect, and seconds to wait for each part of the answer.
+        max_retries: how often an attempt that failed is made again, at most.
+        headers: headers of every request.
+        enable_logging: whether requests, answers and failures are logged.
+        auth_hook: puts a credential on requests, and renews it.
+
+    Raises:
+        ValueError: as HttpClientConfig, and for a negative `max_retries`.
+    """
+    builder = HttpClientConfigBuilder().with_base_url(base_url).with_timeout(timeout)
+    builder.with_retry(max_retries).with_headers(headers or {})
+    if enable_logging:
+        builder.with_logging()
+    if auth_hook is not None:
+        builder.with_auth_hook(auth_hook)
+    return HttpClient(builder.build())
+
+
+@contextmanager
+def http_client(base_url: str = "", **kwargs: Any) -> Iterator[HttpClient]:  # noqa: ANN401
+    """A client of `create_client`, with the same arguments, that is closed after the block."""
+    with create_client(base_url, **kwargs) as client:
+        yield client

@@ -8,7 +8,14 @@ from typing import Any, Self
 
 from requestforge._origins import is_origin
 from requestforge._redaction import mask_headers, mask_url
-from requestforge.hooks import ApiKeyAuthHook, BasicAuthHook, TokenAuthHook
+from requestforge.hooks import (
+    ApiKeyAuthHook,
+    BasicAuthHook,
+    LoggingErrorHook,
+    LoggingRequestHook,
+    LoggingResponseHook,
+    TokenAuthHook,
+)
 from requestforge.interfaces import (
     AuthHookInterface,
     AuthRetryStrategyInterface,
@@ -267,6 +274,20 @@ class HttpClientConfigBuilder:
     def with_error_hook(self, hook: ErrorHookInterface) -> Self:
         """Call this hook, too, with each failure."""
         return self._add("error_hooks", hook)
+
+    def with_logging(
+        self,
+        log_headers: bool = False,
+        log_body: bool = False,
+        sensitive_keys: Iterable[str] | None = None,
+    ) -> Self:
+        """Log each request, answer and failure, as the three logging hooks do."""
+        names = tuple(sensitive_keys or ())
+        self._add("request_hooks", LoggingRequestHook(log_headers, log_body, names))
+        self._add(
+            "response_hooks", LoggingResponseHook(log_headers, log_body, sensitive_keys=names)
+        )
+        return self._add("error_hooks", LoggingErrorHook(sensitive_keys=names))
 
     def with_raise_for_status(self, enabled: bool = True) -> Self:
         """Raise an answer with status 400 or above as its HttpStatusException."""

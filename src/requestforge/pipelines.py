@@ -261,7 +261,7 @@ class PipelineTokenProvider(TokenProviderInterface):
         return self._pipeline.execute()
 
     def refresh(self, rejected: TokenData | None = None) -> TokenData:
-        """A token other than the rejected one; see `TokenFetchPipeline.refresh`.
+        """A token other than the rejected one, fetched once for all callers; None: a new one.
 
         Raises:
             AuthenticationException: a step failed; `service_name` is its name.

@@ -67,8 +67,10 @@ class TokenManager(TokenManagerInterface):
         # What a pipeline's provider would ask is asked at once.
         self._pipeline = home.pipeline if type(home) is PipelineTokenProvider else None
         self._reject_interval = reject_interval.total_seconds()
-        # The token of the last refresh, and when it came, until an answer accepts it.
-        self._unproven: tuple[TokenData, float] | None = None
+        # The token of the last refresh, and the reading at which it came, until an answer accepts
+        # it; and the last one to be accepted, which a slower thread may get from its refresh yet.
+        self._unproven: tuple[TokenData, float, object] | None = None
+        self._proven: TokenData | None = None
 
     def get_token(self) -> TokenData:
         """A usable token, cached if possible.
@@ -95,18 +97,21 @@ class TokenManager(TokenManagerInterface):
         """
         unproven = self._unproven
         if unproven is not None:
-            token, since = unproven
-            young = instrumentation.monotonic() - since < self._reject_interval
+            token, since, counted_by = unproven
+            _, monotonic, source = instrumentation.reading()
+            young = source is counted_by and monotonic - since < self._reject_interval
             if young and rejected.access_token == token.access_token:
                 return rejected
         token = self._refreshed(rejected)
-        if token.access_token != rejected.access_token and not self._is_unproven(token):
-            self._unproven = (token, instrumentation.monotonic())
+        if token.access_token != rejected.access_token and not self._is_tracked(token):
+            self._unproven = (token, *instrumentation.reading()[1:])
         return token
 
     def accepted(self, token: TokenData) -> None:
         """Hear that an answer has accepted the token: the next rejection of it is news."""
-        if self._is_unproven(token):
+        unproven = self._unproven
+        if unproven is not None and unproven[0].access_token == token.access_token:
+            self._proven = token
             self._unproven = None
 
     def force_refresh(self) -> TokenData:
@@ -166,9 +171,10 @@ class TokenManager(TokenManagerInterface):
         """The provider's own error, where the failure is that of the step around it."""
         return failure if self._step is None else self._step.own_error(failure)
 
-    def _is_unproven(self, token: TokenData) -> bool:
-        unproven = self._unproven
-        return unproven is not None and unproven[0].access_token == token.access_token
+    def _is_tracked(self, token: TokenData) -> bool:
+        """Whether another thread's refresh gave that token before, accepted since or not."""
+        tracked = [self._proven, *(self._unproven or ())[:1]]
+        return any(t is not None and t.access_token == token.access_token for t in tracked)
 
 
 def _caches(provider: object) -> bool:

@@ -25,10 +25,10 @@ _LONGEST_MARGIN = timedelta(seconds=30)
 
 
 class _Provenance:
-    """What a pipeline notes on a token: generation, monotonic end of use, and when it was fetched."""
+    """What a pipeline notes on a token: how it was fetched, and its monotonic end of use."""
 
-    __slots__ = ("_begun", "_generation", "_monotonic_end")
-    _begun: int
+    __slots__ = ("_forced", "_generation", "_monotonic_end")
+    _forced: tuple[int, frozenset[str]] | None
     _generation: str | None
     _monotonic_end: tuple[float, object] | None
 
@@ -96,7 +96,7 @@ class TokenData(_Provenance):
             object.__setattr__(self, "extra", _ReadOnlyDict(extra) if extra else _NO_EXTRA)
         object.__setattr__(self, "_generation", None)
         object.__setattr__(self, "_monotonic_end", None)
-        object.__setattr__(self, "_begun", 0)
+        object.__setattr__(self, "_forced", None)
 
     @property
     def is_expired(self) -> bool:
@@ -263,9 +263,12 @@ def monotonic_end(token: TokenData) -> tuple[float, object]:
     return token._monotonic_end or (math.inf, None)  # noqa: SLF001 - the one reader
 
 
-def fetch_begun(token: TokenData) -> int:
-    """The place of the token's fetch among those of this process; 0 if it came from elsewhere."""
-    return token._begun  # noqa: SLF001 - the one reader
+def forced_fetch(token: TokenData) -> tuple[int, frozenset[str]]:
+    """Where a forced fetch began in this process's order, and the steps that were forced with it.
+
+    0 and none for any other token.
+    """
+    return token._forced or (0, frozenset())  # noqa: SLF001 - the one reader
 
 
 def is_usable(token: TokenData, reading: tuple[float, float, object]) -> bool:
@@ -298,11 +301,11 @@ def stamped(
     token: TokenData,
     generation: str | None,
     monotonic_end: tuple[float, object] | None = None,
-    begun: int = 0,
+    forced: tuple[int, frozenset[str]] | None = None,
 ) -> TokenData:
     """A copy of the token that carries what a pipeline notes on it."""
     copy = replace(token)
-    object.__setattr__(copy, "_begun", begun)
+    object.__setattr__(copy, "_forced", forced)
     object.__setattr__(copy, "_generation", generation)
     object.__setattr__(copy, "_monotonic_end", monotonic_end)
     return copy

@@ -109,7 +109,7 @@ def _run(block: Block, names: dict[str, Any]) -> str:
         except Exception as error:
             if block.output is None:
                 raise
-            print(f"{type(error).__name__}: {error}")
+            printed.write(f"{type(error).__name__}: {error}\n")
     return printed.getvalue()
 
 

@@ -1,30 +1,55 @@
 import ast
 import doctest
+import importlib
 import os
+import pkgutil
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from xml.etree import ElementTree as ET
 
 import documentation
 import pytest
 from documentation import ROOT, blocks_of, pages, python_blocks
 
+import pytest_requestforge
+import requestforge
+from pytest_requestforge import FakeAuth
+from requestforge import BodyTokenFetcher, InMemoryTokenStorage, TokenFetchPipeline
+
 # How many blocks of Python each page has, and how many of them show what they give.
-COUNTS = {}
+COUNTS = {
+    "README.md": (3, 0),
+    "docs/api/client.rst": (3, 3),
+    "docs/api/exceptions.rst": (1, 1),
+    "docs/api/fetcher.rst": (6, 5),
+    "docs/api/instrumentation.rst": (2, 2),
+    "docs/api/pipelines.rst": (15, 6),
+    "docs/api/storages.rst": (4, 2),
+    "docs/api/token-manager.rst": (4, 2),
+    "docs/api/values.rst": (2, 2),
+    "docs/examples/multi-step-auth.rst": (5, 4),
+    "docs/index.rst": (1, 1),
+    "docs/user-guide/authentication.rst": (5, 4),
+    "docs/user-guide/testing.rst": (10, 2),
+}
+
+Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+def run(tmp_path: Path) -> Callable[..., Done]:
     """Runs a command of Python in an empty folder, where a Django project has its settings."""
     (tmp_path / "project_settings.py").write_text(
         "CACHES = {'default': {'BACKEND': 'django.core.cache.backends.locmem.LocMemCache'}}\n"
     )
 
-    def run(*command: str) -> "subprocess.CompletedProcess[str]":
+    def run(*command: str) -> Done:
         return subprocess.run(
             [sys.executable, *command],
             cwd=tmp_path,
@@ -42,9 +67,7 @@ def run(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
 
 
 @pytest.mark.parametrize("page", [page for page in pages() if python_blocks(page)])
-def test_blocks_run(
-    page: str, run: Callable[..., "subprocess.CompletedProcess[str]"]
-) -> None:
+def test_blocks_run(page: str, run: Callable[..., Done]) -> None:
     """The blocks of a page run in turn, and give what the page shows below them."""
     done = run(documentation.__file__, page)
 
@@ -52,9 +75,7 @@ def test_blocks_run(
 
 
 @pytest.mark.parametrize("page", [p for p in pages() if any(b.is_test for b in python_blocks(p))])
-def test_tests_pass(
-    page: str, tmp_path: Path, run: Callable[..., "subprocess.CompletedProcess[str]"]
-) -> None:
+def test_tests_pass(page: str, tmp_path: Path, run: Callable[..., Done]) -> None:
     """The tests of a page pass; one below which the page shows a failure fails with just that."""
     blocks = python_blocks(page)
     last = max(number for number, block in enumerate(blocks) if block.is_test)
@@ -62,7 +83,9 @@ def test_tests_pass(
     (tmp_path / "test_page.py").write_text(code, encoding="utf-8")
     report = tmp_path / "report.xml"
 
-    done = run("-m", "pytest", "-p", "no:randomly", "--rootdir=.", f"--junitxml={report}", "test_page.py")
+    done = run(
+        "-m", "pytest", "-p", "no:randomly", "--rootdir=.", f"--junitxml={report}", "test_page.py"
+    )
 
     assert report.exists(), done.stderr
     cases = ET.parse(report).getroot().iter("testcase")  # noqa: S314 - of our own making
@@ -71,6 +94,25 @@ def test_tests_pass(
     assert outcomes
     assert {name: outcomes[name] for name in expected} == expected
     assert [name for name in outcomes if outcomes[name] and name not in expected] == []
+
+
+def test_examples_of_docstrings_run(rf_fake_auth: FakeAuth) -> None:
+    """The examples that the pages take from docstrings run."""
+    step = BodyTokenFetcher("app_token", rf_fake_auth.url, "/token")
+    pipeline = TokenFetchPipeline([step], InMemoryTokenStorage())
+    app = rf_fake_auth.serve(pipeline)["app_token"]
+    with ThreadPoolExecutor(8) as pool:
+        names = {"FakeAuth": FakeAuth, "app": app, "pipeline": pipeline, "pool": pool}
+        examples = [
+            example
+            for module in _modules()
+            for example in doctest.DocTestFinder().find(module, extraglobs=names)
+            if example.examples
+        ]
+        failed = sum(doctest.DocTestRunner().run(example).failed for example in examples)
+
+    assert len(examples) == 2
+    assert failed == 0
 
 
 def test_every_block_is_counted() -> None:
@@ -97,6 +139,21 @@ def test_there_is_no_other_code() -> None:
         assert not re.search(r"^(?! *\.\. ).*::$|>>>", text, re.MULTILINE), page
 
 
+@pytest.mark.parametrize("package", [requestforge, pytest_requestforge])
+def test_every_public_name_is_on_a_page(package: ModuleType) -> None:
+    """Whatever a package exports is described, but for errors that nothing raises yet."""
+    texts = [(ROOT / page).read_text(encoding="utf-8") for page in pages()]
+    shown = {
+        name
+        for text in texts
+        for line in re.findall(r"\.\. auto\w+:: (.+)|:members: (.+)", text)
+        for name in re.findall(r"(\w+)(?:\(\))?(?:,|$)", "".join(line))
+    }
+    unused = {"CapacityException", "CircuitOpenException", "__version__"}
+
+    assert set(package.__all__) - shown - unused == set()
+
+
 def test_the_extras_that_are_named_exist() -> None:
     """Whatever the pages tell to install is an extra of the project."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -105,6 +162,13 @@ def test_the_extras_that_are_named_exist() -> None:
 
     assert named
     assert named <= set(project["optional-dependencies"])
+
+
+def _modules() -> Iterator[ModuleType]:
+    """All modules of both packages."""
+    for package in (pytest_requestforge, requestforge):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            yield importlib.import_module(found.name)
 
 
 def _failure(case: ET.Element) -> str | None:

@@ -1,12 +1,16 @@
 """Threads that a test starts, stops at gates and joins, each wait with a limit."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 from typing import Generic, TypeVar
 
 from doubles import BasicStorage, CountingStep, RecordingStorage
 
+import requestforge
 from requestforge import TokenData
 from requestforge.events import Event
 from requestforge.instrumentation import observe
@@ -17,6 +21,10 @@ T = TypeVar("T")
 
 STORAGES: list[Callable[[], TokenStorageInterface | BasicStorage]] = [InMemoryTokenStorage, RecordingStorage, BasicStorage]
 STORAGE_IDS = ["in memory", "shared", "four methods"]
+
+TraceFunction = Callable[[FrameType, str, object], object]
+
+_LIBRARY = str(Path(requestforge.__file__).parent)
 
 LIMIT = 10.0
 """Seconds after which a wait counts as a hang."""
@@ -214,6 +222,31 @@ class ScriptedStorage(RecordingStorage):
             if script[0] == moment and script[1] in keys:
                 self._scripts.remove(script)
                 script[2]()
+
+
+def at_line(number: int, call: Callable[[], T], then: Callable[[], object]) -> T:
+    """Make a call, and in the middle of it another: before that line of the library's code is run.
+
+    Lines count from 1, in the order in which they are run, and so do entries of functions.
+    """
+    left = number
+
+    def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
+        nonlocal left
+        if not frame.f_code.co_filename.startswith(_LIBRARY):
+            return None
+        if event in {"call", "line"}:
+            left -= 1
+            if left == 0:
+                then()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        return call()
+    finally:
+        sys.settrace(before)
 
 
 def chain() -> list[CountingStep]:

@@ -1,11 +1,12 @@
 """Hooks that put a header on each request, and one that reads headers of answers."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import uuid4
 
 from requestforge._headers import Headers
-from requestforge.interfaces import RequestHookInterface
-from requestforge.models import HttpRequest, RequestContext
+from requestforge.interfaces import RequestHookInterface, ResponseHookInterface
+from requestforge.models import HttpRequest, HttpResponse, RequestContext
 
 
 class AuthorizationHook(RequestHookInterface):
@@ -44,3 +45,20 @@ class CorrelationIdHook(RequestHookInterface):
             return request
         correlation_id = context.metadata.setdefault("correlation_id", str(uuid4()))
         return request.with_headers({self._header_name: correlation_id})
+
+
+class RateLimitResponseHook(ResponseHookInterface):
+    """Notes what an answer says of its server's rate limit.
+
+    `metadata` gets `rate_limit_remaining` and `rate_limit_reset`, whole numbers, from the headers
+    X-RateLimit-Remaining and X-RateLimit-Reset.
+    """
+
+    def after_response(self, response: HttpResponse, context: RequestContext) -> HttpResponse:
+        """The answer as it is."""
+        for name in ("Remaining", "Reset"):
+            with suppress(KeyError, ValueError):
+                context.metadata[f"rate_limit_{name.lower()}"] = int(
+                    response.headers[f"X-RateLimit-{name}"]
+                )
+        return response
