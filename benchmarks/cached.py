@@ -88,7 +88,7 @@ def measure() -> list[Result]:
 def throughput(work: Callable[[], object], unit: Callable[[], object]) -> float:
     """How many times the unit's throughput eight threads reach together."""
     return statistics.median(
-        together(unit, threads=8, number=10_000) / together(work, threads=8, number=10_000)
+        together(unit, threads=8, number=100_000) / together(work, threads=8, number=100_000)
         for _ in range(7)
     )
 

@@ -36,6 +36,8 @@ nitpick_ignore_regex = [
     # Types of arguments that nobody has to name: a type variable, and protocols.
     (r"py:class", r"requestforge\.instrumentation\.(Clock|Observer)T"),
     (r"py:class", r"pytest_requestforge\._witness\.\w+"),
+    # A dict that says more when a comparison with it fails.
+    (r"py:class", r"pytest_requestforge\.assertions\.FetchCounts"),
     (r"py:class", r"pytest_requestforge\.fake_auth\.serving\.Pipeline"),
     # Fields of endpoints, which FakeAuth fills in.
     (r"py:class", r"pytest_requestforge\.fake_auth\.endpoints\.(Demands|Server|TokenPlace)"),

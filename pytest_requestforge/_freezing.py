@@ -246,7 +246,9 @@ def _traveller() -> Any:  # noqa: ANN401 - what has travelled, or None
     module = sys.modules.get("time_machine")
     if module is None or not module.escape_hatch.is_travelling():
         return None
-    return module.traveller_stack[-1]
+    # It is named otherwise in older releases.
+    stack = getattr(module, "traveller_stack", None) or module.coordinates_stack
+    return stack[-1]
 
 
 def _modules(*names: str) -> list[ModuleType]:

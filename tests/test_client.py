@@ -5,6 +5,7 @@ import io
 import math
 import os
 import pickle
+import signal
 import socket
 import threading
 import traceback
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from unittest.mock import patch
 
@@ -506,19 +508,17 @@ class TestSessions:
         assert sessions[0] is client.session
         assert sessions[0] is not sessions[1]
 
-    def test_cookies_can_be_read_while_others_write(self, api: Server, client: HttpClient) -> None:
-        """Threads that are given cookies do not disturb threads that send some."""
-        api.rules["/"] = lambda seen: Reply(200, {"Set-Cookie": f"{seen.headers['N']}=1"})
-        together = threading.Barrier(8, timeout=10)
-        numbers = iter(range(10_000))
-
-        def work() -> None:
-            together.wait()
-            for _ in range(20):
-                client.get("/", headers={"N": f"c{next(numbers)}"})
-
-        in_threads(8, work)
-        assert len(client.session.cookies) == 160
+    def test_cookies_can_be_read_while_they_change(self, client: HttpClient) -> None:
+        """Reading the jar gives the cookies of one moment, whatever other threads take away."""
+        jar = client.session.cookies
+        for name in ("a", "b"):
+            jar.set(name, "1")
+        seen = []
+        for cookie in jar:
+            seen.append(cookie.name)
+            in_threads(1, lambda: client.session.cookies.set("b", None))
+        assert seen == ["a", "b"]
+        assert len(jar) == 1
 
     def test_the_adapter_is_shared_and_retries_nothing(self, client: HttpClient) -> None:
         """`adapter` is what every session sends with, without retries of its own."""
@@ -601,6 +601,18 @@ class TestEnvironment:
             client.refresh_environment()
             with pytest.raises(ConnectionException):
                 client.get("/users")
+
+    def test_the_environment_is_not_read_for_each_request(
+        self, api: Server, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A proxy that is set later is used once the client is told to look again."""
+        _forget_proxies(monkeypatch)
+        client.get("/")
+        monkeypatch.setenv("HTTP_PROXY", api.url)
+        client.get("/")
+        client.refresh_environment()
+        client.get("/")
+        assert [seen.path for seen in api.seen] == ["/", "/", f"{api.url}/"]
 
     def test_no_proxy_of_the_environment_is_heeded(
         self, api: Server, monkeypatch: pytest.MonkeyPatch
@@ -713,28 +725,53 @@ class TestForks:
             assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
         assert api.connections >= 3
 
-    def test_a_child_forked_amid_requests_is_not_blocked(self, api: Server) -> None:
-        """A fork while other threads send and store cookies leaves the child a usable client."""
-        api.rules["/"] = lambda seen: Reply(200, {"Set-Cookie": f"{seen.headers['Who']}=1"}, b"x")
-        client = HttpClient(HttpClientConfig(api.url))
-        stop = threading.Event()
+    def test_a_session_may_be_of_any_making(self, api: Server) -> None:
+        """Adapters and jars of other kinds than those of requests survive a fork."""
+
+        class Silent(requests.adapters.BaseAdapter):
+            def send(self, request: Any, *_: Any, **__: Any) -> requests.Response:
+                answer = requests.Response()
+                answer.status_code, answer.url = 204, request.url
+                return answer
+
+            def close(self) -> None:
+                pass
+
+        with requests.Session() as session:
+            session.mount("https://silent.example", Silent())
+            session.cookies = CookieJar()  # type: ignore[assignment]
+            client = HttpClient(HttpClientConfig(api.url), session)
+            client.get("/")
+
+            def work() -> None:
+                client.get("/")
+                if client.get("https://silent.example/").status_code != 204:
+                    raise RuntimeError
+
+            assert os.waitpid(_fork(work), 0)[1] == 0
+
+    def test_a_child_forked_amid_a_request_is_not_blocked(self, api: Server) -> None:
+        """A fork while another thread is writing to the cookie jar leaves a usable client."""
+        writing, forked = threading.Event(), threading.Event()
+
+        class Slow(DefaultCookiePolicy):
+            def set_ok(self, cookie: Any, request: Any) -> bool:
+                writing.set()
+                forked.wait(10)
+                return super().set_ok(cookie, request)
 
         def work() -> None:
-            while not stop.is_set():
-                client.get("/", headers={"Who": threading.current_thread().name})
+            signal.alarm(10)
+            client.get("/")
 
-        threads = [threading.Thread(target=work) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        try:
-            for _ in range(5):
-                child = _fork(lambda: client.get("/", headers={"Who": "child"}))
-                assert os.waitpid(child, 0)[1] == 0
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
-        client.close()
+        api.rules["/login"] = Reply(200, {"Set-Cookie": "sid=1"})
+        with HttpClient(HttpClientConfig(api.url)) as client, ThreadPoolExecutor() as pool:
+            client.session.cookies.set_policy(Slow())
+            login = pool.submit(client.get, "/login")
+            assert writing.wait(10)
+            assert os.waitpid(_fork(work), 0)[1] == 0
+            forked.set()
+            assert login.result().status_code == 200
 
 
 def _fork(work: Callable[[], object]) -> int:

@@ -170,6 +170,22 @@ class TestRefresh:
         assert open_client(strategy).get("/").status_code == 401
         assert (len(api.seen), issuer.issued) == (1, 1)
 
+    def test_a_strategy_cannot_replay_more_often_than_it_says(
+        self, api: Api, issuer: Issuer
+    ) -> None:
+        """`max_retries` bounds the replays even of a strategy that always says yes."""
+
+        class Eager(SimpleAuthRetryStrategy):
+            def should_retry(self, response: HttpResponse, attempt: int) -> bool:
+                return True
+
+        api.accepts = set()
+        manager = TokenManager(issuer, reject_interval=timedelta(0))
+        builder = HttpClientConfigBuilder().with_base_url(api.url)
+        with HttpClient(builder.with_token_auth(manager, Eager(1)).build()) as client:
+            assert client.get("/").status_code == 401
+        assert len(api.seen) == 2
+
     @pytest.mark.parametrize(("codes", "sent"), [(None, 1), ([401, 403], 2)])
     def test_403_refreshes_only_where_the_strategy_says_so(
         self, api: Api, open_client: Open, codes: list[int] | None, sent: int
@@ -355,7 +371,9 @@ class TestExcludedPaths:
             pytest.param("/login", "/login", id="path"),
             pytest.param("login/", "/login", id="slashes"),
             pytest.param("/login", "/login/?next=%2Fusers#top", id="query and fragment"),
-            pytest.param("/login", "/a/../log%69n", id="dots and escapes"),
+            pytest.param("/login", "/a/.././log%69n", id="dots and escapes"),
+            pytest.param("/a/", "/a/login/..", id="dots at the end"),
+            pytest.param("/a%2Fb", "/a%2fb", id="escape of a reserved character"),
             pytest.param("/v1/login", "/login", id="in full"),
             pytest.param("/login", "{url}/v1/login", id="absolute, below the base"),
             pytest.param("/v1/login", "{url}/v1/login", id="absolute, in full"),
@@ -426,7 +444,7 @@ class TestFailingHooks:
         self, api: Api, issuer: Issuer, method: str
     ) -> None:
         """An AuthenticationException of the hook is raised as it is."""
-        raised = AuthenticationException("no", service_name="step")
+        raised = AuthenticationException("no", None, {"request": "its own"}, "step")
 
         def fail(*_: object) -> Any:
             raise raised
@@ -437,6 +455,7 @@ class TestFailingHooks:
         with pytest.raises(AuthenticationException) as caught:
             client.get("/")
         assert caught.value is raised
+        assert raised.context == {"request": "its own"}
 
     def test_a_hook_that_gives_no_request_sends_nothing(self, api: Api, issuer: Issuer) -> None:
         """Forgetting to return the request is a failure of the hook."""
@@ -456,11 +475,18 @@ class TestFailingHooks:
         assert isinstance(caught.value.__cause__, ConnectionException)
         assert api.seen == []
 
-    @pytest.mark.parametrize("method", ["refresh_rejected", "accepted"])
+    @pytest.mark.parametrize(
+        ("method", "status"), [("is_auth_error", 401), ("refresh_rejected", 401), ("accepted", 200)]
+    )
     def test_a_failure_after_the_answer_does_not_hide_it(
-        self, api: Api, issuer: Issuer, method: str, caplog: pytest.LogCaptureFixture
+        self,
+        api: Api,
+        issuer: Issuer,
+        caplog: pytest.LogCaptureFixture,
+        method: str,
+        status: int,
     ) -> None:
-        """A hook that fails to renew, or to hear of success, is logged; the answer stands."""
+        """A hook that fails once there is an answer is logged, and the answer stands."""
 
         def fail(*_: object) -> Any:
             msg = "no; token=canary"
@@ -470,7 +496,7 @@ class TestFailingHooks:
         hook = TokenAuthHook(TokenManager(issuer))
         setattr(hook, method, fail)
         with HttpClient(HttpClientConfig(api.url, auth_hook=hook)) as client:
-            assert client.get("/").status_code == (401 if method == "refresh_rejected" else 200)
+            assert client.get("/").status_code == status
         assert "LookupError" in caplog.text
         assert "canary" not in caplog.text
 

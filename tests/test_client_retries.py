@@ -246,6 +246,19 @@ class TestWhatIsRetried:
         assert open_client(strategy).get("/").status_code == 404
         assert len(api.seen) == 4
 
+    def test_a_strategy_cannot_retry_more_often_than_it_says(
+        self, api: Server, open_client: Open
+    ) -> None:
+        """`max_retries` bounds the retries even of a strategy that always says yes."""
+
+        class Eager(SimpleRetryStrategy):
+            def should_retry(self, context: RequestContext, exception: Exception) -> bool:
+                return True
+
+        api.rules["/"] = Reply(503)
+        assert open_client(Eager(2)).get("/").status_code == 503
+        assert len(api.seen) == 3
+
 
 class TestWaits:
     @pytest.mark.parametrize(

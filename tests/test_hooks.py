@@ -1,7 +1,9 @@
 """The hooks that come with the library, and how a client calls hooks."""
 # ruff: noqa: ANN401, ARG002, D102 - stand-ins for what the interfaces describe
 
+import copy
 import logging
+import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
@@ -652,6 +654,23 @@ class TestHowHooksAreCalled:
         assert api.last.headers["X-2"] == "after X-0,X-1"
         assert api.last.headers["X-Auth"] == "after X-0,X-1,X-2"
         assert list(response.request.headers or {}) == ["X-0", "X-1", "X-2"]
+
+    def test_hooks_may_copy_and_keep_requests(self, api: Server) -> None:
+        """A request is a plain value for hooks, also below a base URL with a path."""
+        kept: list[bytes] = []
+
+        class Copying(ApiKeyAuthHook):
+            def before_request(self, request: HttpRequest, context: RequestContext) -> HttpRequest:
+                request = copy.deepcopy(request)
+                kept.append(pickle.dumps(request))
+                return super().before_request(request, context)
+
+        config = HttpClientConfig(f"{api.url}/v1", auth_hook=Copying("k"))
+        with HttpClient(config) as client:
+            response = client.get("/users")
+        assert pickle.loads(kept[0]) == HttpRequest(HttpMethod.GET, "/users")
+        assert pickle.loads(pickle.dumps(response)).request.url == "/users"
+        assert (api.last.path, api.last.headers["X-API-Key"]) == ("/v1/users", "k")
 
     def test_an_auth_hook_that_was_written_for_1_0_0_works(self, api: Server) -> None:
         """A subclass with the abstract methods alone is refreshed by `refresh_auth`."""

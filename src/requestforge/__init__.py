@@ -8,6 +8,8 @@ from requestforge._references import (
 )
 from requestforge.client import (
     HttpClient,
+    create_client,
+    http_client,
 )
 from requestforge.config import (
     HttpClientConfig,
@@ -47,7 +49,12 @@ from requestforge.hooks import (
     ApiKeyAuthHook,
     AuthorizationHook,
     BasicAuthHook,
+    CompositeAuthHook,
     CorrelationIdHook,
+    LoggingErrorHook,
+    LoggingRequestHook,
+    LoggingResponseHook,
+    RateLimitResponseHook,
     TokenAuthHook,
 )
 from requestforge.interfaces import (
@@ -109,6 +116,7 @@ __all__ = [
     "CapacityException",
     "CircuitOpenException",
     "ClientCredentialsTokenProvider",
+    "CompositeAuthHook",
     "ConditionalAuthRetryStrategy",
     "ConnectionException",
     "CorrelationIdHook",
@@ -133,6 +141,9 @@ __all__ = [
     "HttpTokenFetcher",
     "InMemoryTokenStorage",
     "InsecureTransportWarning",
+    "LoggingErrorHook",
+    "LoggingRequestHook",
+    "LoggingResponseHook",
     "MaxRetryConnectionException",
     "MaxRetryException",
     "MaxRetryTimeoutException",
@@ -141,6 +152,7 @@ __all__ = [
     "NotFoundException",
     "PasswordGrantTokenProvider",
     "PipelineTokenProvider",
+    "RateLimitResponseHook",
     "RequestBuildException",
     "RequestContext",
     "RequestHookInterface",
@@ -165,6 +177,8 @@ __all__ = [
     "TokenStorageInterface",
     "UnauthorizedException",
     "__version__",
+    "create_client",
+    "http_client",
     "to_curl",
 ]
 

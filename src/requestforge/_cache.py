@@ -188,17 +188,32 @@ class TokenCache:
                 self._lock_failed(entry.step, error)
 
     def _invalidate(self, entry: Entry, cause: InvalidationCause) -> Exception | None:
+        generation = self._known_generation(entry.key)
+        # Whoever wants a new token waits, lest it be deleted for the old one.
+        with self.home.flights.none(entry.key):
+            failure = self._end_epoch(entry)
+            if instrumentation.observers:
+                instrumentation.emit(
+                    StepInvalidated(
+                        at=instrumentation.now(),
+                        pipeline=self._pipeline,
+                        step=entry.step,
+                        generation=generation,
+                        cause=cause,
+                    )
+                )
+        return failure
+
+    def _end_epoch(self, entry: Entry) -> Exception | None:
+        """Make what is cached for a step worthless, and delete it; the storage's error, if any."""
         home, key = self.home, entry.key
         failure: Exception | None = None
-        generation = self._known_generation(key)
-        # First the epoch, then the flight: one that boards in between reads the new epoch.
         home.epochs[key] = epoch = secrets.token_hex(6)
         try:
             self._save_epoch(key, epoch)
         except Exception as error:  # noqa: BLE001
             failure = error
             home.epochs[key] = epoch
-        home.flights.supersede(key, home.epochs.get(key, home.known.get(key, "")))
         kept = home.kept.pop(key, None)
         home.born.pop(key, None)
         try:
@@ -211,16 +226,6 @@ class TokenCache:
             home.changed()
         if failure is not None:
             self._failed(entry.step, "delete", failure)
-        if instrumentation.observers:
-            instrumentation.emit(
-                StepInvalidated(
-                    at=instrumentation.now(),
-                    pipeline=self._pipeline,
-                    step=entry.step,
-                    generation=generation,
-                    cause=cause,
-                )
-            )
         return failure
 
     def _known_generation(self, key: str) -> str | None:

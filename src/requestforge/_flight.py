@@ -1,8 +1,10 @@
 """Single flight: at most one fetch for a key at a time, shared by all threads that want it."""
 
 import itertools
+import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from requestforge._fork import renew_after_fork
@@ -75,9 +77,15 @@ class Flight:
     )
 
     def __init__(
-        self, key: str, epoch: str, demand: Demand, upstream: float, after: "Flight | None"
+        self,
+        key: str,
+        epoch: str | None,
+        demand: "Demand",
+        upstream: float,
+        after: "Flight | None",
     ) -> None:
         self.key = key
+        # None: no fetch, but an invalidation, which fetches wait for.
         self.epoch = epoch
         self.leader = threading.get_ident()
         self.demand = demand
@@ -193,11 +201,30 @@ class Flights:
         flight.vacated.set()
         flight.done.set()
 
+    @contextmanager
+    def none(self, key: str) -> Iterator[None]:
+        """Let no flight for the key begin within the block, and nobody join one under way."""
+        pause = Flight(key, None, Demand(), math.inf, None)
+        with self._lock:
+            first = self._first.get(key)
+            self._first[key] = pause
+        if first is not None:
+            first.vacated.set()
+        try:
+            yield
+        finally:
+            # Not landed: a thread that invalidates a key from within its own fetch leads on.
+            with self._lock:
+                if self._first.get(key) is pause:
+                    self._vacate(pause)
+            pause.vacated.set()
+            pause.done.set()
+
     def supersede(self, key: str, epoch: str) -> None:
         """Let nobody join a flight for the key that is of another epoch than this."""
         with self._lock:
             first = self._first.get(key)
-            if first is None or first.epoch == epoch:
+            if first is None or first.epoch in (epoch, None):
                 return
             del self._first[key]
         first.vacated.set()

@@ -124,6 +124,15 @@ def with_credential(
     raise failure from failure.original_exception
 
 
+def is_refused(hook: AuthHookInterface, response: HttpResponse) -> bool:
+    """Whether the hook takes the answer for a refusal of its credential; False if it fails."""
+    try:
+        return hook.is_auth_error(response)
+    except Exception as error:  # noqa: BLE001 - a hook may raise anything
+        _log_failure("Auth", hook, error)
+        return False
+
+
 def is_worth_renewing(hook: AuthHookInterface, response: HttpResponse, replays: int) -> bool:
     """Whether a renewed credential may fare better than the one that this answer refuses.
 

@@ -34,6 +34,10 @@ class AddressedUrl(str):
         self.base_url = base_url
         return self
 
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """Copied and pickled as the plain URL."""
+        return str, (str(self),)
+
     @property
     def paths(self) -> tuple[str, ...]:
         """Its path in full, and its path below the base URL if it has one."""

@@ -202,9 +202,7 @@ class Run:
                 if leads:
                     outcome = self._lead(step, flight, deadline)
                 else:
-                    view = self._view[step.name]
-                    replaced = step.name in self._forced or step.name in self._stale
-                    self._miss(step, view, forced=replaced and view.usable is not None)
+                    self._miss_flight(step, flight)
                     outcome = flight.wait(deadline)
                 if outcome is not None and self._suits(step, outcome, flight):
                     return self._settle(step, outcome, flight)
@@ -232,7 +230,7 @@ class Run:
                 self._upstream(step),
                 self._to_give_up(step),
             )
-            if leads or flight.epoch == epoch:
+            if leads or flight.epoch in (epoch, None):
                 return flight, leads
             if self._cache.epoch(step.entry) != epoch:
                 self._start_over()
@@ -316,6 +314,13 @@ class Run:
             return self._failed(step, error)
         self._give_up(self._cache.flights.close(flight))
         return Landed(token)
+
+    def _miss_flight(self, step: Step, flight: Flight) -> None:
+        """Report that a fetch of another thread is waited for, if it is one."""
+        if flight.epoch is not None:
+            view = self._view[step.name]
+            replaced = step.name in self._forced or step.name in self._stale
+            self._miss(step, view, forced=replaced and view.usable is not None)
 
     def _miss(self, step: Step, record: Record, *, forced: bool) -> None:
         if instrumentation.observers and step.name not in self._missed:

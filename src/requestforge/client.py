@@ -11,6 +11,7 @@ from requestforge._credentials import Credentials
 from requestforge._hook_calls import (
     Prepared,
     has_renewed,
+    is_refused,
     is_worth_renewing,
     tell_accepted,
     tell_error_hooks,
@@ -30,7 +31,8 @@ from requestforge._retrying import (
     status_failure,
     wait_before_retry,
 )
-from requestforge._transport.call import Call, open_sessions
+from requestforge._transport.call import Call
+from requestforge._transport.opening import open_sessions
 from requestforge._verbs import Verbs
 from requestforge.config import HttpClientConfig, HttpClientConfigBuilder
 from requestforge.events import RequestFailed, RequestReplayed, RequestSent, ResponseReceived
@@ -194,16 +196,16 @@ class HttpClient(Verbs, HttpSessionInterface):
         hook = self._config.auth_hook
         request = self._addressed(prepared.request)
         if hook is None or not self._may_sign(hook, request):
-            return self._send_once(prepared, context, request)[0]
+            return self._send_once(prepared, context, prepared.request)[0]
         streams = Streams(request)
         replays = 0
         while True:
             renewal = self._renewals
             signed = with_credential(hook, prepared._replace(request=request), context)
-            response, left_origin = self._send_once(signed, context, request)
+            response, left_origin = self._send_once(signed, context, prepared.request)
             if left_origin or not signed.is_signed:
                 return response
-            if not hook.is_auth_error(response):
+            if not is_refused(hook, response):
                 if renewal > self._accepted_renewal:
                     self._accepted_renewal = renewal
                     tell_accepted(hook, context)

@@ -294,7 +294,8 @@ def with_effective_expiry(token: TokenData, ttl: timedelta | None, t0: datetime)
     end = end_of_use(token)
     if ttl and end is not None and end <= ttl_end:
         return token
-    return replace(token, expires_at=ttl_end, issued_at=t0, leeway=timedelta(0))
+    issued_at = t0 if end is None else token.issued_at
+    return replace(token, expires_at=ttl_end, issued_at=issued_at, leeway=timedelta(0))
 
 
 def stamped(

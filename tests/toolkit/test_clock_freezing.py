@@ -1,7 +1,5 @@
 """What a clock does to the time of everything else in the process."""
 
-# ruff: noqa: DTZ002, DTZ005, DTZ006, DTZ011 - naive local times are what some tests are about
-
 import asyncio
 import multiprocessing.pool
 import queue
@@ -13,11 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, date, datetime, timedelta
-from time import sleep as doze
+from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import _pytest.timing
 import freezegun
@@ -28,31 +24,15 @@ import requests.sessions
 import time_machine
 
 from pytest_requestforge import Clock, FakeAuth
-from pytest_requestforge.fake_auth.loopback import Loopback
 from requestforge import instrumentation
-from requestforge.config import TokenData
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-ZONES = ["Asia/Tokyo", "America/Los_Angeles", "Asia/Kolkata", "UTC"]
 
 
 def real_time() -> float:
     """Seconds since 1970 that no tool freezes."""
     return time.clock_gettime(time.CLOCK_REALTIME)
-
-
-@pytest.fixture
-def in_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Puts this process into a time zone."""
-
-    def move(zone: str) -> None:
-        monkeypatch.setenv("TZ", zone)
-        time.tzset()
-
-    yield move
-    monkeypatch.undo()
-    time.tzset()
 
 
 @contextmanager
@@ -362,162 +342,6 @@ def test_the_adopted_freeze_is_left_as_it_was() -> None:
         with Clock():
             assert time.monotonic is not frozen[0]
         assert (time.monotonic, time.localtime, list(freezegun.api.ignore_lists)) == frozen
-
-
-@pytest.mark.parametrize("zone", ZONES)
-@pytest.mark.parametrize(
-    "moment",
-    [
-        pytest.param("2030-01-01T00:00:00Z", id="winter"),
-        pytest.param("2030-07-01T20:30:00Z", id="summer"),
-        pytest.param("2030-03-10T09:59:59Z", id="before the hour that Los Angeles skips"),
-        pytest.param("2030-03-10T10:00:00Z", id="after it"),
-        pytest.param("2030-11-03T08:30:00Z", id="the hour that Los Angeles has twice"),
-        pytest.param("2030-11-03T09:30:00Z", id="its second time"),
-    ],
-)
-def test_naive_times_are_local(in_zone: Callable[[str], None], zone: str, moment: str) -> None:
-    """A naive datetime, and what else shows local time, is right in every zone."""
-    in_zone(zone)
-    with Clock(moment) as clock:
-        local = clock.now().astimezone(ZoneInfo(zone))
-        for naive in (
-            datetime.now(),
-            datetime.today(),
-            datetime.fromtimestamp(clock.now().timestamp()),
-        ):
-            assert naive.tzinfo is None
-            assert (naive, naive.fold) == (local.replace(tzinfo=None), local.fold)
-            assert naive.timestamp() == clock.now().timestamp()
-            assert naive.astimezone(UTC) == clock.now()
-        assert date.today() == local.date()
-        assert time.localtime()[:6] == local.timetuple()[:6]
-        assert time.localtime(0) == time.localtime(0.0)
-        assert time.strftime("%H:%M") == local.strftime("%H:%M")
-        assert time.mktime(time.localtime()) == clock.now().timestamp()
-
-
-def test_a_naive_expiry_is_right_after_a_change_of_zone(in_zone: Callable[[str], None]) -> None:
-    """The zone may change while the clock rules."""
-    with Clock() as clock:
-        for zone in ZONES:
-            in_zone(zone)
-            token = TokenData("t", expires_at=datetime.now() + HOUR, leeway=timedelta(0))
-            assert not token.is_expired
-            clock.to_expiry(token, offset=0)
-            assert token.is_expired
-
-
-def test_aware_times_need_no_zone() -> None:
-    """Aware datetimes are those of freezegun."""
-    with Clock():
-        assert datetime.fromtimestamp(START.timestamp(), UTC) == datetime.now(UTC) == START
-        assert datetime.now(UTC).timestamp() == START.timestamp()
-
-
-def test_an_offset_of_the_adopted_freeze_holds() -> None:
-    """A freeze that was given an offset for naive times keeps to it."""
-    with freezegun.freeze_time("2025-05-05T02:00:00", tz_offset=-4), Clock() as clock:
-        assert datetime.now() == datetime(2025, 5, 4, 22)
-        assert datetime.now().timestamp() == clock.now().timestamp()
-        assert datetime.fromtimestamp(clock.now().timestamp()) == datetime(2025, 5, 4, 22)
-        assert date.today() == date(2025, 5, 4)
-
-
-def test_the_users_own_sleep_takes_no_time() -> None:
-    """`time.sleep` advances the clock, also where a module has imported it by name."""
-    with Clock() as clock:
-        time.sleep(60)
-        doze(30)
-        assert clock.now() == START + timedelta(seconds=90)
-        assert clock.sleeps == [60, 30]
-
-
-def test_threads_of_the_test_sleep_by_the_clock() -> None:
-    """A thread that the test has started does not sleep for real either."""
-    with Clock() as clock, ThreadPoolExecutor(1) as pool:
-        pool.submit(time.sleep, 3600).result(timeout=10)
-        assert clock.now() == START + HOUR
-
-
-def test_other_threads_sleep_for_real() -> None:
-    """A thread that was there before the clock neither moves it nor is hurried."""
-    go = threading.Event()
-
-    def nap() -> None:
-        go.wait(10)
-        time.sleep(0.01)
-
-    bystander = threading.Thread(target=nap)
-    bystander.start()
-    with Clock() as clock:
-        began = time.monotonic()
-        go.set()
-        bystander.join(10)
-        assert time.monotonic() - began >= 0.01
-        assert clock.now() == START
-        assert clock.sleeps == []
-
-
-def test_a_fake_server_sleeps_for_real() -> None:
-    """What a fake server on a socket waits for is real, and does not move the clock."""
-
-    def slow(_: object, start_response: Callable[..., object]) -> list[bytes]:
-        time.sleep(0.01)
-        start_response("204 No Content", [])
-        return []
-
-    with Clock() as clock:
-        server = Loopback(slow)
-        server.start()
-        began = time.monotonic()
-        assert requests.get(server.origin, timeout=10).status_code == 204
-        assert time.monotonic() - began >= 0.01
-        server.stop()
-        assert clock.sleeps == []
-        assert clock.now() == START
-
-
-@pytest.mark.parametrize("settings", [{"real_sleep": True}, {"freeze": False}], ids=str)
-def test_sleep_can_be_left_alone(settings: dict[str, bool]) -> None:
-    """On demand `time.sleep` is the real one, while the library's pauses take no time."""
-    sleep = time.sleep
-    with Clock(**settings) as clock:
-        assert time.sleep is doze is sleep
-        instrumentation.sleep(60)
-        assert clock.sleeps == [60]
-
-
-def test_sleep_is_real_again_afterwards() -> None:
-    """Even where something has kept the function, it does not move a clock that was left."""
-    real = time.sleep
-    with Clock() as clock:
-        kept = time.sleep
-    kept(0)
-    assert clock.sleeps == []
-    assert time.sleep is doze is real
-
-
-def test_the_inner_clock_sleeps() -> None:
-    """Of two clocks that freeze, the inner one is slept by."""
-    with Clock() as outer:
-        with Clock() as inner:
-            time.sleep(60)
-        time.sleep(1)
-    assert inner.sleeps == [60]
-    assert outer.sleeps == [1]
-
-
-def test_a_sleep_that_the_test_has_replaced_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test's own stand-in for `time.sleep` goes before the clock's."""
-    with Clock():
-        pass
-    naps: list[float] = []
-    monkeypatch.setattr(time, "sleep", naps.append)
-    with Clock() as clock:
-        time.sleep(60)
-        assert clock.sleeps == []
-    assert naps == [60]
 
 
 def test_the_server_can_be_ahead() -> None:

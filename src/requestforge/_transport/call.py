@@ -2,12 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from requestforge._headers import Headers
-
-if TYPE_CHECKING:
-    from requestforge._transport.sessions import Session, Sessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -68,12 +65,3 @@ class Answer:
     url: str
     encoding: str | None
     left_origin: bool
-
-
-def open_sessions(
-    supplied: "Session | None", *, pool_connections: int, pool_maxsize: int
-) -> "Sessions":
-    """The sessions of a new client; loads `requests`."""
-    from requestforge._transport.sessions import Sessions  # noqa: PLC0415 - costs a lot
-
-    return Sessions(supplied, pool_connections=pool_connections, pool_maxsize=pool_maxsize)

@@ -1,0 +1,15 @@
+"""The sessions of a client, loaded together with `requests` when the first one is made."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from requestforge._transport.sessions import Session, Sessions
+
+
+def open_sessions(
+    supplied: "Session | None", *, pool_connections: int, pool_maxsize: int
+) -> "Sessions":
+    """Sessions as their class describes them."""
+    from requestforge._transport.sessions import Sessions  # noqa: PLC0415 - costs a lot
+
+    return Sessions(supplied, pool_connections=pool_connections, pool_maxsize=pool_maxsize)
