@@ -8,7 +8,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from requestforge import instrumentation
-from requestforge.interfaces import TokenFetcherInterface, TokenStorageInterface
+from requestforge.events import StorageFailed
+from requestforge.interfaces import (
+    TokenFetcherInterface,
+    TokenProviderInterface,
+    TokenStorageInterface,
+)
 from requestforge.tokens import TokenData
 
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -276,9 +281,59 @@ class SixFieldStorage(JsonStorage):
         }
 
 
+class CountingProvider(TokenProviderInterface):
+    """A provider that keeps nothing: its n-th token is `token-<n>`, a refreshed one `again-<n>`.
+
+    Args:
+        expires_in: seconds that its tokens live.
+        refresh_token: that comes with them.
+    """
+
+    def __init__(
+        self, expires_in: float | None = 3600, refresh_token: str | None = None, name: str = "shop"
+    ) -> None:
+        self.expires_in = expires_in
+        self.refresh_token_text = refresh_token
+        self.name = name
+        self.calls: list[str] = []
+        self.failures: list[BaseException] = []
+        self.text: str | None = None
+        self.closed = 0
+
+    @property
+    def service_name(self) -> str:
+        return self.name
+
+    def fetch_token(self) -> TokenData:
+        return self._token("token")
+
+    def refresh_token(self, current_token: TokenData) -> TokenData:
+        assert current_token.refresh_token == self.refresh_token_text
+        return self._token("again")
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def _token(self, kind: str) -> TokenData:
+        self.calls.append(kind)
+        if self.failures:
+            raise self.failures.pop(0)
+        answer = {"access_token": self.text or f"{kind}-{len(self.calls)}"}
+        if self.expires_in is not None:
+            answer["expires_in"] = self.expires_in
+        if self.refresh_token_text is not None:
+            answer["refresh_token"] = self.refresh_token_text
+        return TokenData.from_response(answer)
+
+
 @contextmanager
 def recorded() -> Iterator[list[object]]:
     """The events that are emitted within the block, in order."""
     events: list[object] = []
     with instrumentation.observe(events.append):
         yield events
+
+
+def faults(events: list[object]) -> list[tuple[str, str]]:
+    """Operation and step of each fault of a storage among the events."""
+    return [(e.operation, e.step) for e in events if isinstance(e, StorageFailed)]

@@ -159,6 +159,11 @@ class TestBodies:
             pytest.param({"data": iter([b"x"]), "files": {"f": b"x"}}, id="stream and files"),
             pytest.param({"data": [1]}, id="no pairs"),
             pytest.param({"auth": "secret-user"}, id="auth"),
+            pytest.param({"files": ["x"]}, id="files that are no pairs"),
+            pytest.param({"files": 1}, id="files that are none"),
+            pytest.param({"files": {"f": ("name",)}}, id="file without content"),
+            pytest.param({"params": 1}, id="params"),
+            pytest.param({"headers": [("X-One", "1")]}, id="headers"),
         ],
     )
     def test_what_cannot_be_encoded_is_not_sent(
@@ -252,6 +257,12 @@ class TestUrls:
         with HttpClient(HttpClientConfig(base_url=api.url + base)) as client:
             client.get(url)
         assert api.last.path == path
+
+    def test_a_url_is_a_text(self, client: HttpClient) -> None:
+        """A URL of another type is refused."""
+        url: Any = b"/users"
+        with pytest.raises(RequestBuildException, match="bytes"):
+            client.get(url)
 
     def test_an_absolute_url_stays_as_it_is(self, api: Server) -> None:
         """An absolute URL is asked for whatever the base URL."""

@@ -181,6 +181,23 @@ class TestWhatIsRetried:
             assert b"and sent" in seen.body
             assert b"skipped" not in seen.body
 
+    def test_files_from_an_iterator_are_not_sent_again(
+        self, api: Server, open_client: Open
+    ) -> None:
+        """An iterator of files is used up by the first attempt."""
+        api.rules["/"] = failing(1)
+        with pytest.raises(ConnectionException):
+            open_client(SimpleRetryStrategy()).put("/", files=iter([("f", b"text")]))
+        assert len(api.seen) == 1
+
+    def test_a_delay_of_nothing_is_no_wait(
+        self, api: Server, open_client: Open, clock: Clock
+    ) -> None:
+        """Without a delay the next attempt is made at once."""
+        api.rules["/"] = failing(1)
+        open_client(SimpleRetryStrategy(delay=0)).get("/")
+        assert (len(api.seen), clock.slept) == (2, [])
+
     def test_each_attempt_starts_from_the_request_as_it_was(
         self, api: Server, open_client: Open
     ) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 import requestforge.config
 from client_server import Reply, Server
+from doubles import Clock
 from requestforge.client import HttpClient, create_client, http_client
 from requestforge.config import HttpClientConfig, HttpClientConfigBuilder
 from requestforge.exceptions import HttpClientException
@@ -21,6 +22,7 @@ from requestforge.hooks import (
     RateLimitResponseHook,
     TokenAuthHook,
 )
+from requestforge.instrumentation import use_clock
 from requestforge.retry import ExponentialBackoffRetryStrategy, SimpleRetryStrategy
 from requestforge.tokens import TokenData
 
@@ -263,7 +265,7 @@ class TestCreateClient:
     def test_it_retries_and_logs(self, caplog: pytest.LogCaptureFixture) -> None:
         """`create_client` makes a client with backoff, headers, an auth hook and logging."""
         left = iter([503])
-        with Server() as api:
+        with Server() as api, use_clock(Clock()):
             api.rules["/"] = lambda _: Reply(next(left, 200))
             hook = ApiKeyAuthHook("key")
             client = create_client(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from requestforge import instrumentation
-from requestforge._flight import Flights
+from requestforge._flight import Demand, Flight, Flights
 from requestforge._home import adapted, homes
 from requestforge._keys import Entry, epoch_of
 from requestforge._redaction import error_text, fingerprint
@@ -70,12 +70,12 @@ class TokenCache:
         keys = [entry.key for entry in entries]
         # Epochs first: one read too early makes a miss, one read too late would hide a change.
         wanted = [key + _EPOCH_SUFFIX for key in keys] + keys if self._shared else keys
-        local = {} if self._shared else {key: self.home.epochs.get(key, "") for key in keys}
+        local = {key: self.home.epochs.get(key) for key in keys}
         found, unreadable = self._get_many(wanted)
         reading = instrumentation.reading()
         records = {}
         for entry in entries:
-            record = Record(self._epoch_in(found, entry.key) if self._shared else local[entry.key])
+            record = Record(self._epoch_in(found, entry.key, local[entry.key]))
             if entry.key in unreadable:
                 record.lacking = "unreadable"
             self._fill(record, entry, None if found is None else found.get(entry.key))
@@ -85,10 +85,9 @@ class TokenCache:
 
     def epoch(self, entry: Entry) -> str:
         """The present epoch of a step; empty before its first invalidation."""
-        if not self._shared:
-            return self.home.epochs.get(entry.key, "")
-        found, _ = self._get_many([entry.key + _EPOCH_SUFFIX])
-        return self._epoch_in(found, entry.key)
+        local = self.home.epochs.get(entry.key)
+        found = self._get_many([entry.key + _EPOCH_SUFFIX])[0] if self._shared else None
+        return self._epoch_in(found, entry.key, local)
 
     def settle(self, entry: Entry) -> None:
         """Try once more to tell a shared storage of an invalidation that it failed to take."""
@@ -189,8 +188,11 @@ class TokenCache:
 
     def _invalidate(self, entry: Entry, cause: InvalidationCause) -> Exception | None:
         generation = self._known_generation(entry.key)
-        # Whoever wants a new token waits, lest it be deleted for the old one.
-        with self.home.flights.none(entry.key):
+        flights = self.home.flights
+        pause = Flight(entry.key, None, Demand())
+        try:
+            # Whoever wants a new token waits, lest it be deleted for the old one.
+            flights.clear(pause)
             failure = self._end_epoch(entry)
             if instrumentation.observers:
                 instrumentation.emit(
@@ -202,6 +204,11 @@ class TokenCache:
                         cause=cause,
                     )
                 )
+        finally:
+            try:
+                flights.land(pause)
+            finally:
+                flights.land(pause)
         return failure
 
     def _end_epoch(self, entry: Entry) -> Exception | None:
@@ -254,9 +261,14 @@ class TokenCache:
         if home.epochs.get(key) == epoch:
             home.epochs.pop(key, None)
 
-    def _epoch_in(self, found: Mapping[str, TokenData] | None, key: str) -> str:
+    def _epoch_in(
+        self, found: Mapping[str, TokenData] | None, key: str, local: str | None
+    ) -> str:
+        """The epoch of a key: the one known here before the storage was read, else what it held."""
         home = self.home
-        local = home.epochs.get(key)
+        if not self._shared:
+            return local or ""
+        local = local or home.epochs.get(key)
         if local is not None:
             return local
         if found is None:
@@ -274,8 +286,7 @@ class TokenCache:
             record.stored = token.generation
             if token.generation is None:
                 # Written by other means, or by a storage that keeps the basic fields only.
-                current = home.epochs.get(key) in (None, home.filled.get(key))
-                if current and key not in home.doomed:
+                if key not in home.doomed:
                     record.token = self._born(entry, token, record.epoch)
             elif not entry.owns(token.generation):
                 record.lacking = "unreadable"

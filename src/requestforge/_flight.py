@@ -3,8 +3,7 @@
 import itertools
 import math
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from requestforge._fork import renew_after_fork
@@ -80,21 +79,30 @@ class Flight:
         self,
         key: str,
         epoch: str | None,
-        demand: "Demand",
-        upstream: float,
-        after: "Flight | None",
+        demand: Demand,
+        upstream: float = math.inf,
+        gives_up: Mapping[Entry, str] | None = None,
     ) -> None:
+        """A flight for this thread to lead.
+
+        Args:
+            key: the storage key to fetch for.
+            epoch: the key's epoch that the thread has read; None: no fetch, but an invalidation,
+                which fetches wait for.
+            demand: what the thread asks of the fetch.
+            upstream: the place of the oldest forced fetch that this one would build on.
+            gives_up: generations, by step, to be given up when the flight lands with a token.
+        """
         self.key = key
-        # None: no fetch, but an invalidation, which fetches wait for.
         self.epoch = epoch
         self.leader = threading.get_ident()
         self.demand = demand
-        self.after = after
+        self.after: Flight | None = None
         self.next: Flight | None = None
         # The latest place that its fetch may count for, and once it has begun the one it does.
         self.began = upstream
         self.closed = False
-        self.gives_up: dict[Entry, str] = {}
+        self.gives_up = dict(gives_up or {})
         self.outcome: Outcome | None = None
         self.vacated = threading.Event()
         self.done = threading.Event()
@@ -126,48 +134,47 @@ class Flights:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._first: dict[str, Flight] = {}
-        self._led: set[tuple[int, str]] = set()
+        self._led: dict[tuple[int, str], Flight] = {}
         renew_after_fork(self)
 
-    def board(
-        self, key: str, epoch: str, demand: Demand, upstream: float, gives_up: Mapping[Entry, str]
-    ) -> tuple[Flight, bool]:
-        """The flight to take part in, and whether this thread leads it.
+    def board(self, own: Flight) -> Flight:
+        """The flight to take part in: one under way, or this thread's own, which it then leads.
 
-        The caller looks at the flight's `epoch`: it may take part in none of another epoch.
-
-        Args:
-            key: the storage key to fetch for.
-            epoch: the key's epoch that the caller has read.
-            demand: what the caller asks of the fetch; that of the flight given may not do for it,
-                but is in its way.
-            upstream: the place of the oldest forced fetch that the caller's own would build on.
-            gives_up: generations, by step, to be given up when the flight lands with a token.
+        The caller looks at the flight's `epoch`, since it may take part in none of another epoch,
+        and at the `demand`, which may not do for it, but is in its way.
 
         Raises:
             Reentered: this thread already leads a flight for the key.
         """
         with self._lock:
-            if (threading.get_ident(), key) in self._led:
+            if (own.leader, own.key) in self._led:
                 raise Reentered
-            flight = self._first.get(key)
+            flight = self._first.get(own.key)
             if flight is None:
-                flight = Flight(key, epoch, demand, upstream, None)
-                self._first[key] = self._lead(flight, gives_up)
-                return flight, True
-            if flight.epoch != epoch:
-                return flight, False
-            if not flight.does_for(demand):
+                self._first[own.key] = self._led[own.leader, own.key] = own
+                return own
+            if flight.epoch != own.epoch:
+                return flight
+            if not flight.does_for(own.demand):
                 if flight.next is None:
-                    flight.next = Flight(key, epoch, demand, upstream, flight)
-                    return self._lead(flight.next, gives_up), True
+                    own.after = flight
+                    flight.next = self._led[own.leader, own.key] = own
+                    return own
                 flight = flight.next
-            if flight.does_for(demand):
-                if demand.since > flight.demand.since:
-                    flight.demand = replace(flight.demand, since=demand.since)
+            if flight.does_for(own.demand):
+                if own.demand.since > flight.demand.since:
+                    flight.demand = replace(flight.demand, since=own.demand.since)
                 if not flight.closed:
-                    flight.gives_up.update(gives_up)
-            return flight, False
+                    flight.gives_up.update(own.gives_up)
+            return flight
+
+    def clear(self, pause: Flight) -> None:
+        """Let no flight for the key begin before this one lands, and nobody join one under way."""
+        with self._lock:
+            first = self._first.get(pause.key)
+            self._first[pause.key] = pause
+        if first is not None:
+            first.vacated.set()
 
     def begin(self, flight: Flight, found: tuple[int, frozenset[str]] | None) -> bool:
         """Whether the flight fetches now; else the token that its leader has found will do.
@@ -189,10 +196,15 @@ class Flights:
             flight.closed = True
             return dict(flight.gives_up)
 
-    def land(self, flight: Flight, outcome: Outcome | None) -> None:
-        """End the flight; None abandons it, and its waiters see to themselves."""
+    def land(self, flight: Flight, outcome: Outcome | None = None) -> None:
+        """End the flight, if it ever began; without an outcome its waiters see to themselves.
+
+        Callers do this twice, the second time in a `finally` of its own, since a signal may cut the
+        first time short. It changes nothing else.
+        """
         with self._lock:
-            self._led.discard((flight.leader, flight.key))
+            if self._led.get((flight.leader, flight.key)) is flight:
+                del self._led[flight.leader, flight.key]
             if self._first.get(flight.key) is flight:
                 self._vacate(flight)
             elif flight.after is not None and flight.after.next is flight:
@@ -200,25 +212,6 @@ class Flights:
         flight.outcome = outcome
         flight.vacated.set()
         flight.done.set()
-
-    @contextmanager
-    def none(self, key: str) -> Iterator[None]:
-        """Let no flight for the key begin within the block, and nobody join one under way."""
-        pause = Flight(key, None, Demand(), math.inf, None)
-        with self._lock:
-            first = self._first.get(key)
-            self._first[key] = pause
-        if first is not None:
-            first.vacated.set()
-        try:
-            yield
-        finally:
-            # Not landed: a thread that invalidates a key from within its own fetch leads on.
-            with self._lock:
-                if self._first.get(key) is pause:
-                    self._vacate(pause)
-            pause.vacated.set()
-            pause.done.set()
 
     def supersede(self, key: str, epoch: str) -> None:
         """Let nobody join a flight for the key that is of another epoch than this."""
@@ -233,12 +226,7 @@ class Flights:
         """Start anew: the threads that led these flights are not in this process."""
         self._lock = threading.Lock()
         self._first = {}
-        self._led = set()
-
-    def _lead(self, flight: Flight, gives_up: Mapping[Entry, str]) -> Flight:
-        flight.gives_up.update(gives_up)
-        self._led.add((flight.leader, flight.key))
-        return flight
+        self._led = {}
 
     def _vacate(self, flight: Flight) -> None:
         if flight.next is None:

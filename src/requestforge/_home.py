@@ -4,7 +4,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol, cast
+from typing import Any, Protocol
 
 from requestforge._flight import Flights
 from requestforge._fork import renew_after_fork
@@ -42,10 +42,9 @@ class Home:
     def changed(self) -> None:
         """Count such a change, and let no pipeline go on with what it has read before."""
         self.changes += 1
-        for reference in self._readers.valuerefs():
-            reader = reference()
-            if reader is not None:
-                reader.forget()
+        references = self._readers.valuerefs()
+        for reader in [reader for each in references if (reader := each()) is not None]:
+            reader.forget()
 
 
 class _Reader(Protocol):
@@ -88,34 +87,20 @@ homes = _Homes()
 
 
 def adapted(storage: object) -> TokenStorageInterface:
-    return (
-        storage
-        if isinstance(storage, TokenStorageInterface)
-        else _Basic(cast("_BasicStorage", storage))
-    )
+    return storage if isinstance(storage, TokenStorageInterface) else _Basic(storage)
 
 
-class _BasicStorage(Protocol):
-    def get(self, key: str) -> TokenData | None: ...
-    def set(self, key: str, token: TokenData) -> None: ...
-    def delete(self, key: str) -> None: ...
-    def exists(self, key: str) -> bool: ...
+def _passed_on(name: str) -> Any:  # noqa: ANN401 - one for four signatures
+    def call(self: "_Basic", key: str, *token: TokenData) -> object:
+        return getattr(self.storage, name)(key, *token)
+
+    return call
 
 
 class _Basic(TokenStorageInterface):
     """A storage that has the four basic methods alone."""
 
-    def __init__(self, storage: _BasicStorage) -> None:
-        self._storage = storage
+    def __init__(self, storage: object) -> None:
+        self.storage = storage
 
-    def get(self, key: str) -> TokenData | None:
-        return self._storage.get(key)
-
-    def set(self, key: str, token: TokenData) -> None:
-        self._storage.set(key, token)
-
-    def delete(self, key: str) -> None:
-        self._storage.delete(key)
-
-    def exists(self, key: str) -> bool:
-        return self._storage.exists(key)
+    get, set, delete, exists = map(_passed_on, ("get", "set", "delete", "exists"))

@@ -140,10 +140,11 @@ class EndpointFetcher(HttpTokenFetcher):
     """A step with one endpoint that gives its token; subclasses read it out of the answer.
 
     Args:
-        arguments: those of the subclass's constructor, by name.
+        scope: the arguments of the subclass's constructor by name, as `locals()` gives them there.
     """
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        arguments = {name: scope[name] for name in scope if name not in {"self", "__class__"}}
         self._name = _checked_name(arguments["name"])
         super().__init__(
             arguments["base_url"],

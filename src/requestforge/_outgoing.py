@@ -23,7 +23,7 @@ class Streams:
     def __init__(self, request: HttpRequest) -> None:
         self._positions: list[tuple[Any, int]] = []
         self._can_rewind = True
-        for content in (request.data, *_files(request.files)):
+        for content in (request.data, request.files, *_files(request.files)):
             if hasattr(content, "read"):
                 self._note(content)
             elif hasattr(content, "__next__"):
@@ -51,7 +51,19 @@ class Streams:
 
 
 def frozen(request: HttpRequest) -> HttpRequest:
-    """The request with copies of what its owner could change while it is under way."""
+    """The request with copies of what its owner could change while it is under way.
+
+    Raises:
+        RequestBuildException: its URL is no text, or its headers are no mapping.
+    """
+    url: object = request.url
+    if not isinstance(url, str):
+        raise RequestBuildException(f"The URL must be a text, not a {type(url).__name__}.")
+    headers: object = request.headers
+    if headers is not None and not isinstance(headers, Mapping):
+        raise RequestBuildException(
+            f"The headers must be a mapping of names to values, not a {type(headers).__name__}."
+        )
     copies: dict[str, Any] = {
         name: copy
         for name in ("headers", "params", "data", "json_data", "files")
@@ -123,12 +135,17 @@ def _describes_body(content_type: object, request: HttpRequest) -> bool:
     return request.json_data is not None and "json" in str(content_type).lower()
 
 
-def _files(files: Any) -> Iterable[object]:  # noqa: ANN401 - mapping or pairs
-    """The contents of a `files` argument: each is itself, or second in a tuple with its name."""
-    if not files:
-        return
-    for content in files.values() if isinstance(files, Mapping) else (pair[1] for pair in files):
-        yield content[1] if isinstance(content, tuple | list) else content
+def _files(files: object) -> Iterable[object]:
+    """The contents of a `files` argument; what is none is left for requests to complain about."""
+    if isinstance(files, Mapping):
+        contents = list(files.values())
+    elif isinstance(files, list | tuple):
+        contents = [pair[1] for pair in files if isinstance(pair, tuple | list) and len(pair) > 1]
+    else:
+        contents = []
+    for content in contents:
+        is_named = isinstance(content, tuple | list) and len(content) > 1
+        yield content[1] if is_named else content
 
 
 def _copied(value: object) -> object:

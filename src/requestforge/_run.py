@@ -198,12 +198,7 @@ class Run:
         deadline = real_monotonic() + limit
         try:
             while True:
-                flight, leads = self._board(step)
-                if leads:
-                    outcome = self._lead(step, flight, deadline)
-                else:
-                    self._miss_flight(step, flight)
-                    outcome = flight.wait(deadline)
+                flight, outcome = self._take_part(step, deadline)
                 if outcome is not None and self._suits(step, outcome, flight):
                     return self._settle(step, outcome, flight)
         except TimeoutError:
@@ -219,22 +214,42 @@ class Run:
             raise DependencyException(msg, service_name=step.name) from None
         raise AuthenticationException(msg, service_name=step.name)
 
-    def _board(self, step: Step) -> tuple[Flight, bool]:
-        """A flight of the epoch that this run has read."""
-        key, epoch = step.entry.key, self._view[step.name].epoch
+    def _take_part(self, step: Step, deadline: float) -> tuple[Flight, Outcome | None]:
+        """A flight for the step, and its outcome: None if it was abandoned."""
+        flights, outcome = self._cache.flights, None
+        own = Flight(
+            step.entry.key,
+            self._view[step.name].epoch,
+            self._demand_on(step.name),
+            self._upstream(step),
+            self._to_give_up(step),
+        )
+        try:
+            flight = self._board(step, own)
+            if flight is own:
+                flight.wait_until_first(deadline)
+                with self._lock(step, deadline):
+                    outcome = self._fly(step, flight)
+            else:
+                self._miss_flight(step, flight)
+                outcome = flight.wait(deadline)
+        finally:
+            # Whatever tears this thread down, the waiters of its own flight are let go.
+            try:
+                flights.land(own, outcome)
+            finally:
+                flights.land(own, outcome)
+        return flight, outcome
+
+    def _board(self, step: Step, own: Flight) -> Flight:
+        """A flight of the epoch that this run has read, or an invalidation to wait for."""
         while True:
-            flight, leads = self._cache.flights.board(
-                key,
-                epoch,
-                self._demand_on(step.name),
-                self._upstream(step),
-                self._to_give_up(step),
-            )
-            if leads or flight.epoch in (epoch, None):
-                return flight, leads
-            if self._cache.epoch(step.entry) != epoch:
+            flight = self._cache.flights.board(own)
+            if flight.epoch in (own.epoch, None):
+                return flight
+            if self._cache.epoch(step.entry) != own.epoch:
                 self._start_over()
-            self._cache.flights.supersede(key, epoch)
+            self._cache.flights.supersede(own.key, str(own.epoch))
 
     def _upstream(self, step: Step) -> float:
         """The place of the oldest forced fetch that a fetch of the step would build on."""
@@ -275,17 +290,6 @@ class Run:
             raise _StartOver
         raise step_failure(step.name, outcome.error) from outcome.error
 
-    def _lead(self, step: Step, flight: Flight, deadline: float) -> Outcome | None:
-        outcome: Outcome | None = None
-        try:
-            flight.wait_until_first(deadline)
-            with self._lock(step, deadline):
-                outcome = self._fly(step, flight)
-        finally:
-            # Whatever tears this thread down, its waiters are let go.
-            self._cache.flights.land(flight, outcome)
-        return outcome
-
     def _lock(self, step: Step, deadline: float) -> AbstractContextManager[None]:
         wait = timedelta(seconds=max(0.0, deadline - real_monotonic()))
         return self._cache.lock(step.entry, self._plan.lease(step), wait)
@@ -325,6 +329,9 @@ class Run:
     def _miss(self, step: Step, record: Record, *, forced: bool) -> None:
         if instrumentation.observers and step.name not in self._missed:
             self._missed.add(step.name)
+            first = self._view[step.name]
+            if record.miss_reason == "empty" and first.usable is None:
+                record = first  # it may have seen what that reading has removed
             reason: MissReason = "forced" if forced else record.miss_reason
             instrumentation.emit(
                 StepMissed(
@@ -435,7 +442,9 @@ class Run:
             self._cache.invalidate(dict.fromkeys(old, "refresh"))
 
 
-def refreshed(plan: Plan, names: Sequence[str], rejected: TokenData | None) -> TokenData:
+def refreshed(
+    plan: Plan, names: Sequence[str], rejected: TokenData | None, *, by_value: bool
+) -> TokenData:
     """A token other than the rejected one, by fetching those steps, ancestors first.
 
     See `TokenFetchPipeline.refresh`.
@@ -445,11 +454,16 @@ def refreshed(plan: Plan, names: Sequence[str], rejected: TokenData | None) -> T
     """
     last = plan.steps[-1]
     view = plan.cache.read(plan.entries)
-    known = rejected is not None and last.entry.owns(rejected.generation)
+    known = rejected is not None and (by_value or last.entry.owns(rejected.generation))
     if rejected is not None and known:
         current = view[last.name].usable
-        if current is None or current.generation != rejected.generation:
-            return Run(plan).execute() if current is None else plan.tell_cached(last, current)
+        if current is None:
+            return Run(plan).execute()
+        own, other = current.generation, rejected.generation
+        if by_value:
+            own, other = current.access_token, rejected.access_token
+        if own != other:
+            return plan.tell_cached(last, current)
     stale = {
         name: token.generation
         for name in names

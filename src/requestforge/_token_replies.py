@@ -44,7 +44,8 @@ def status_error(response: HttpResponse, secrets: Collection[str] = ()) -> HttpS
 def no_token(name: str, cause: HttpClientException | ValueError) -> AuthenticationException:
     """The error of a step or service that got no token, meant to be raised from its cause."""
     reason = cause.message if isinstance(cause, HttpClientException) else str(cause)
-    failure = AuthenticationException(f"No token for {name!r}: {reason}", cause, service_name=name)
+    # No colon after the name, which masking would take for that of the value behind it.
+    failure = AuthenticationException(f"No token for {name!r}. {reason}", cause, service_name=name)
     seconds = getattr(cause, "retry_after", None)
     if seconds is not None:
         failure.retry_at = instrumentation.now() + timedelta(seconds=seconds)
@@ -104,4 +105,5 @@ def _told(response: HttpResponse, secrets: Collection[str]) -> str:
         challenge = _CHALLENGE_ERROR.search(response.headers.get("WWW-Authenticate", ""))
         code = challenge[1] if challenge else None
     texts = (code, answer.get("error_description"))
-    return clean_text(": ".join(t for t in texts if isinstance(t, str)), secrets=secrets)
+    told = clean_text(": ".join(t for t in texts if isinstance(t, str)), secrets=secrets)
+    return told.rstrip(". ")

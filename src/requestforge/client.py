@@ -173,7 +173,8 @@ class HttpClient(Verbs, HttpSessionInterface):
             tell_error_hooks(self._error_hooks, outcome.failure, context)
             if wait is None:
                 raise last_failure(strategy, context, outcome.failure)
-            instrumentation.sleep(wait)
+            if wait > 0:
+                instrumentation.sleep(wait)
             context.increment_attempt()
 
     def _attempt(self, context: RequestContext) -> HttpResponse | Failed:
@@ -226,7 +227,7 @@ class HttpClient(Verbs, HttpSessionInterface):
         self, prepared: Prepared, context: RequestContext, asked: HttpRequest
     ) -> tuple[HttpResponse, bool]:
         """The answer, and whether it came from another origin than that of the request."""
-        call = self._call(prepared)
+        call = _call(self._config, self._credentials, prepared)
         strategy = self._config.retry_strategy
         judge = strategy if isinstance(strategy, RetryStrategyInterface) else None
         if judge is not None:
@@ -256,38 +257,6 @@ class HttpClient(Verbs, HttpSessionInterface):
         if judge is not None:
             judge.after_attempt(context, response)
         return response, answer.left_origin
-
-    def _call(self, prepared: Prepared) -> Call:
-        config, credentials, request = self._config, self._credentials, prepared.request
-        url = resolve(config.base_url, request.url)
-        may_sign = credentials.may_go_to(url)
-        if prepared.is_signed and not may_sign:
-            raise RequestBuildException(
-                f"The auth hook has turned the request to {url}, where the client's credentials "
-                "may not go: allow this origin, or have a request hook turn it."
-            )
-        if credentials.exist and has_userinfo(url):
-            raise RequestBuildException(
-                f"{url} holds a user name or password, and the client has credentials of its own: "
-                "give them as the `auth` of the request."
-            )
-        return Call(
-            method=request.method.value,
-            url=url,
-            headers=headers_to_send(credentials.default_headers(url), request),
-            params=request.params,
-            data=request.data,
-            json_data=request.json_data,
-            files=request.files,
-            auth=request.auth,
-            timeout=timeouts(request, config.default_timeout),
-            verify=config.verify_ssl,
-            max_redirects=config.max_redirects if config.allow_redirects else None,
-            is_credential=lambda name: name in prepared.credentials or credentials.include(name),
-            uses_session_login=may_sign,
-            uses_found_login=not credentials.exist,
-            rewind=Streams(request).rewind,
-        )
 
     def _may_sign(self, hook: AuthHookInterface, request: HttpRequest) -> bool:
         return (
@@ -363,3 +332,36 @@ def http_client(base_url: str = "", **kwargs: Any) -> Iterator[HttpClient]:  # n
     """A client of `create_client`, with the same arguments, that is closed after the block."""
     with create_client(base_url, **kwargs) as client:
         yield client
+
+
+def _call(config: HttpClientConfig, credentials: Credentials, prepared: Prepared) -> Call:
+    request = prepared.request
+    url = resolve(config.base_url, request.url)
+    may_sign = credentials.may_go_to(url)
+    if prepared.is_signed and not may_sign:
+        raise RequestBuildException(
+            f"The auth hook has turned the request to {url}, where the client's credentials "
+            "may not go: allow this origin, or have a request hook turn it."
+        )
+    if credentials.exist and has_userinfo(url):
+        raise RequestBuildException(
+            f"{url} holds a user name or password, and the client has credentials of its own: "
+            "give them as the `auth` of the request."
+        )
+    return Call(
+        method=request.method.value,
+        url=url,
+        headers=headers_to_send(credentials.default_headers(url), request),
+        params=request.params,
+        data=request.data,
+        json_data=request.json_data,
+        files=request.files,
+        auth=request.auth,
+        timeout=timeouts(request, config.default_timeout),
+        verify=config.verify_ssl,
+        max_redirects=config.max_redirects if config.allow_redirects else None,
+        is_credential=lambda name: name in prepared.credentials or credentials.include(name),
+        uses_session_login=may_sign,
+        uses_found_login=not credentials.exist,
+        rewind=Streams(request).rewind,
+    )

@@ -61,24 +61,7 @@ class HeaderTokenFetcher(EndpointFetcher):
         retry_strategy: RetryStrategyInterface | None = None,
         require_tls: bool = False,
     ) -> None:
-        super().__init__(
-            {
-                "name": name,
-                "base_url": base_url,
-                "endpoint": endpoint,
-                "method": method,
-                "request_headers": request_headers,
-                "request_data": request_data,
-                "token_header": token_header,
-                "token_type": token_type,
-                "ttl": ttl,
-                "timeout": timeout,
-                "verify_ssl": verify_ssl,
-                "depends_on": depends_on,
-                "retry_strategy": retry_strategy,
-                "require_tls": require_tls,
-            }
-        )
+        super().__init__(locals())
         if not is_token(token_header):
             raise ValueError(
                 f"token_header of {self._whose()} is {token_header!r}, "
@@ -147,28 +130,7 @@ class BodyTokenFetcher(EndpointFetcher):
         retry_strategy: RetryStrategyInterface | None = None,
         require_tls: bool = False,
     ) -> None:
-        super().__init__(
-            {
-                "name": name,
-                "base_url": base_url,
-                "endpoint": endpoint,
-                "method": method,
-                "request_headers": request_headers,
-                "request_data": request_data,
-                "content_type": content_type,
-                "token_field": token_field,
-                "token_type_field": token_type_field,
-                "expires_in_field": expires_in_field,
-                "refresh_token_field": refresh_token_field,
-                "default_token_type": default_token_type,
-                "ttl": ttl,
-                "timeout": timeout,
-                "verify_ssl": verify_ssl,
-                "depends_on": depends_on,
-                "retry_strategy": retry_strategy,
-                "require_tls": require_tls,
-            }
-        )
+        super().__init__(locals())
         kind = str(content_type).lower()
         if kind not in _FORMS | _JSONS:
             raise ValueError(

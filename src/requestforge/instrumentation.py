@@ -169,7 +169,4 @@ def _activate_last() -> None:
 
 
 def _remove_last(items: list[Any], item: object) -> None:
-    for index in range(len(items) - 1, -1, -1):
-        if items[index] is item:
-            del items[index]
-            return
+    del items[max(place for place, each in enumerate(items) if each is item)]

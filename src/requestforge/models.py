@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -385,8 +385,14 @@ def _masked_content(content: bytes, extra: frozenset[str]) -> bytes:
     return content if masked == content.decode("utf-8", "replace") else masked.encode()
 
 
-def _masked_files(files: Mapping[str, object] | Iterable[tuple[str, object]] | None) -> object:
-    return None if files is None else dict.fromkeys(dict(files), MASK)
+def _masked_files(files: object) -> object:
+    # Not from an iterator, which would be used up.
+    if not isinstance(files, Mapping | list | tuple):
+        return None if files is None else MASK
+    try:
+        return dict.fromkeys(dict(files), MASK)
+    except (TypeError, ValueError):  # neither a mapping nor pairs
+        return MASK
 
 
 def _masked_auth(auth: object) -> object:

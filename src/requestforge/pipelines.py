@@ -94,7 +94,11 @@ class TokenFetchPipeline:
         return self._execute(force_refresh=force_refresh)
 
     def refresh(
-        self, rejected: TokenData | None = None, *, from_step: str | None = None
+        self,
+        rejected: TokenData | None = None,
+        *,
+        from_step: str | None = None,
+        by_value: bool = False,
     ) -> TokenData:
         """A token of the last step other than the rejected one.
 
@@ -106,6 +110,8 @@ class TokenFetchPipeline:
             rejected: a token of this pipeline that a server has refused; None, or a token of
                 other origin: fetch in any case, by fetches that begin after this call.
             from_step: the first step to fetch; its dependents follow. None: every step.
+            by_value: any token is one of this pipeline, and is the current one if their access
+                tokens are equal.
 
         Raises:
             AuthenticationException: a step failed; `service_name` is its name.
@@ -118,7 +124,7 @@ class TokenFetchPipeline:
             self._check_name(from_step)
             names = plan.cascade(from_step)
         try:
-            token = refreshed(plan, names, rejected)
+            token = refreshed(plan, names, rejected, by_value=by_value)
         except AuthenticationException as error:
             plan.tell_refresh_failed(error)
             raise

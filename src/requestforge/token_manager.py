@@ -156,12 +156,9 @@ class TokenManager(TokenManagerInterface):
 
     def _refreshed(self, rejected: TokenData | None) -> TokenData:
         try:
-            if self._step is not None and rejected is not None:
+            if self._step is not None and self._pipeline is not None:
                 # A token of this provider is told by its text: others may have stored it.
-                current = self._home.fetch_token()
-                if current.access_token != rejected.access_token:
-                    return current
-                rejected = current
+                return self._pipeline.refresh(rejected, by_value=True)
             return self._home.refresh(rejected)
         except AuthenticationException as error:
             failure = self._error_of(error)

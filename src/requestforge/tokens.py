@@ -248,8 +248,8 @@ def end_of_use(token: TokenData) -> datetime | None:
     expires_at = _aware(token.expires_at)
     try:
         return expires_at - _margin(token, expires_at)
-    except OverflowError:
-        return expires_at
+    except OverflowError:  # before the year 1
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def wall_end(token: TokenData) -> float:

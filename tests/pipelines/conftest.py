@@ -1,10 +1,18 @@
-"""The clock and the storages that the tests of pipelines share."""
+"""The clock, the storages and the two steps that the tests of pipelines share."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
-from doubles import BasicStorage, Clock, JsonStorage, RecordingStorage, SixFieldStorage
 
+from doubles import (
+    BasicStorage,
+    Clock,
+    CountingStep,
+    JsonStorage,
+    RecordingStorage,
+    SixFieldStorage,
+)
 from requestforge import InMemoryTokenStorage
 from requestforge.instrumentation import use_clock
 
@@ -33,3 +41,15 @@ def storage(request: pytest.FixtureRequest) -> object:
     """One of each kind of storage."""
     make: Callable[[], object] = request.param
     return make()
+
+
+@pytest.fixture
+def app() -> CountingStep:
+    """The first step."""
+    return CountingStep("app", ttl=timedelta(hours=1))
+
+
+@pytest.fixture
+def user() -> CountingStep:
+    """The step that needs the first."""
+    return CountingStep("user", ["app"], ttl=timedelta(minutes=30))

@@ -6,8 +6,8 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from doubles import BasicStorage, CountingStep, RecordingStorage
 
+from doubles import BasicStorage, CountingStep, RecordingStorage
 from requestforge import (
     DependencyException,
     InMemoryTokenStorage,
@@ -126,7 +126,7 @@ def test_unvalidated_dependencies_fail_the_step_that_misses_them(
     pipeline = TokenFetchPipeline(
         made, InMemoryTokenStorage(), validate_dependencies=False, lazy=lazy
     )
-    with pytest.raises(DependencyException, match="'user'.*'app'") as caught:
+    with pytest.raises(DependencyException, match=r"'user'.*'app'") as caught:
         pipeline.execute()
     assert isinstance(caught.value, ValueError)
     assert caught.value.service_name == "user"
@@ -134,15 +134,13 @@ def test_unvalidated_dependencies_fail_the_step_that_misses_them(
 
 
 @UNSERVED
-def test_unvalidated_dependencies_do_not_matter_to_a_cached_step(
-    steps: object, named: str
-) -> None:
+def test_unvalidated_dependencies_do_not_matter_to_a_cached_step(steps: object, named: str) -> None:
     """A step whose token is cached needs no dependency."""
     del named
     storage = InMemoryTokenStorage()
     storage.set("user", TokenData("cached"))
     made = steps()[:1]
-    pipeline = TokenFetchPipeline(made, storage, "", False)
+    pipeline = TokenFetchPipeline(made, storage, "", validate_dependencies=False)
     assert pipeline.execute().access_token == "cached"
 
 
@@ -197,7 +195,9 @@ def test_get_step_gives_the_object_itself() -> None:
 def test_a_step_needs_only_name_and_fetch() -> None:
     """A step without base class, ttl and depends_on is executed and cached."""
     calls: list[object] = []
-    step = SimpleNamespace(name="duck", fetch=lambda context: calls.append(context) or TokenData("d"))
+    step = SimpleNamespace(
+        name="duck", fetch=lambda context: calls.append(context) or TokenData("d")
+    )
     pipeline = TokenFetchPipeline([step], BasicStorage())
     assert pipeline.execute().access_token == "d"
     assert pipeline.execute().access_token == "d"
@@ -214,7 +214,9 @@ def test_the_members_of_the_first_interface_count_on_any_step() -> None:
 
     steps = [
         duck(name="app", ttl=timedelta(0)),
-        duck(name="user", depends_on=("app",), fetch=fail, on_fetch_error=lambda *a: heard.append(a)),
+        duck(
+            name="user", depends_on=("app",), fetch=fail, on_fetch_error=lambda *a: heard.append(a)
+        ),
     ]
     storage = RecordingStorage()
     pipeline = TokenFetchPipeline(steps, storage)
@@ -261,7 +263,7 @@ def test_the_repr_names_prefix_and_steps() -> None:
 def test_refresh_from_step_must_be_a_step() -> None:
     """An unknown refresh_from_step is a ValueError that names the known ones."""
     pipeline = TokenFetchPipeline([CountingStep("a"), CountingStep("b")], InMemoryTokenStorage())
-    with pytest.raises(ValueError, match="'c'.*a, b"):
+    with pytest.raises(ValueError, match=r"'c'.*a, b"):
         PipelineTokenProvider(pipeline, "shop", "c")
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
-from doubles import CountingStep, RecordingStorage
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doubles import CountingStep, RecordingStorage
 from requestforge import PipelineTokenProvider, TokenFetchPipeline
 
 LONG = 3000
@@ -117,7 +117,9 @@ def test_large_graphs_execute(graph: Graph, lazy: bool) -> None:
     tips = {graph[-1][0]}
     for name, needed in reversed(graph):
         tips |= set(needed) if name in tips else set()
-    assert [step.fetches for step in steps] == [int(not lazy or step.name in tips) for step in steps]
+    assert [step.fetches for step in steps] == [
+        int(not lazy or step.name in tips) for step in steps
+    ]
 
 
 class CountedName(str):
@@ -139,7 +141,9 @@ class CountedName(str):
         pytest.param(lambda pipeline: pipeline.invalidate_step("s0"), id="invalidate_step"),
         pytest.param(lambda pipeline: pipeline.invalidate_all(), id="invalidate_all"),
         pytest.param(lambda pipeline: pipeline.execute(force_refresh=True), id="force_refresh"),
-        pytest.param(lambda pipeline: PipelineTokenProvider(pipeline, "shop").refresh(), id="refresh"),
+        pytest.param(
+            lambda pipeline: PipelineTokenProvider(pipeline, "shop").refresh(), id="refresh"
+        ),
     ],
 )
 @pytest.mark.parametrize("shape", [chain, diamonds], ids=["chain", "diamonds"])

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 import pytest
-from doubles import Clock, CountingStep, RecordingStorage, SixFieldStorage
 
+from doubles import Clock, CountingStep, RecordingStorage, SixFieldStorage
 from requestforge import InMemoryTokenStorage, TokenData, TokenFetchPipeline
 
 pytestmark = pytest.mark.compat
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.compat
 
 @pytest.fixture
 def steps() -> dict[str, CountingStep]:
-    """device ← app ← user, and one step beside them."""
+    """Device ← app ← user, and one step beside them."""
     made = [
         CountingStep("device", ttl=timedelta(days=30)),
         CountingStep("app", ["device"], ttl=timedelta(hours=1)),

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 import pytest
-from doubles import Clock, CountingStep, RecordingStorage, recorded
 
+from doubles import Clock, CountingStep, RecordingStorage, recorded
 from requestforge import (
     AuthenticationException,
     InMemoryTokenStorage,

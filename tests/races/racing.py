@@ -3,7 +3,7 @@
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Generic, TypeVar
@@ -28,6 +28,10 @@ _LIBRARY = str(Path(requestforge.__file__).parent)
 
 LIMIT = 10.0
 """Seconds after which a wait counts as a hang."""
+
+
+class Interrupt(BaseException):
+    """An exception that is no Exception."""
 
 
 class Task(Generic[T]):
@@ -247,6 +251,31 @@ def at_line(number: int, call: Callable[[], T], then: Callable[[], object]) -> T
         return call()
     finally:
         sys.settrace(before)
+
+
+def interrupted(number: int, call: Callable[[], object]) -> bool:
+    """Make a call, and raise Interrupt in the middle of it, as the handler of a signal does.
+
+    That is at the entry of a function, or at the end of a call of a built-in one: where Python
+    looks for signals. Such moments of the library's code count from 1. Gives whether there was
+    that moment.
+    """
+    left = number
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        nonlocal left
+        if event in {"call", "c_return"} and frame.f_code.co_filename.startswith(_LIBRARY):
+            left -= 1
+            if left == 0:
+                raise Interrupt
+
+    sys.setprofile(profile)
+    try:
+        with suppress(Interrupt):
+            call()
+    finally:
+        sys.setprofile(None)
+    return left <= 0
 
 
 def chain() -> list[CountingStep]:

@@ -27,8 +27,8 @@ from requestforge import (
     TokenData,
     TokenFetchPipeline,
 )
-from requestforge.events import StepMissed
-from requestforge.exceptions import UnauthorizedException
+from requestforge.events import StepFetched, StepInvalidated, StepMissed
+from requestforge.exceptions import TokenStorageException, UnauthorizedException
 from requestforge.interfaces import TokenStorageInterface
 
 pytestmark = pytest.mark.compat
@@ -173,75 +173,103 @@ def test_a_forced_call_that_waits_for_its_turn_outlives_an_invalidation() -> Non
         queued = [Task(lambda: pipeline.execute(force_refresh=True)) for _ in range(3)]
         watch.until(3, StepMissed, "app")
     pipeline.invalidate_step("app")
-    tokens = {task.result().access_token for task in queued}  # the gate is closed all the while
-    assert tokens <= {"app-2", "app-3"}
+    tokens = [task.result() for task in queued]  # the gate is closed all the while
+    assert values(tokens) <= {"app-2", "app-3"}
+    last = pipeline.execute()
     gate.open()
     assert first.result().access_token == "app-1"
-    assert pipeline.execute().access_token in tokens
+    assert pipeline.execute() == last
 
 
-def test_callers_after_an_invalidation_share_one_fetch() -> None:
-    """Who comes while an invalidation still goes on leads the only new fetch."""
+def test_callers_during_an_invalidation_wait_for_its_end() -> None:
+    """A new token is not fetched while the old one is being deleted, lest it be deleted, too."""
     storage = ScriptedStorage()
     step = CountingStep("app")
     pipeline = TokenFetchPipeline([step], storage)
-    marked, fetching = Gate(), Gate()
-    storage.once("before delete", "app", marked)
+    pipeline.execute()
+    deleting = Gate()
+    storage.once("before delete", "app", deleting)
     invalidation = Task(lambda: pipeline.invalidate_step("app"))
-    marked.until_reached()
-    step.during = fetching
+    deleting.until_reached()
     with watched() as watch:
-        first = Task(pipeline.execute)
-        fetching.until_reached()
-        marked.open()
+        tasks = [Task(pipeline.execute) for _ in range(4)]
+        deleting.open()
         invalidation.result()
-        second = Task(pipeline.execute)
-        watch.until(2, StepMissed, "app")
-        fetching.open()
-        assert first.result() == second.result()
-    assert step.fetches == 1
-
-
-def test_a_late_epoch_does_not_revive_what_a_later_invalidation_ended() -> None:
-    """Of two invalidations the slower write does not bring back what began between them."""
-    storage = ScriptedStorage()
-    step = CountingStep("app")
-    pipeline = TokenFetchPipeline([step], storage)
-    marking, fetching = Gate(), Gate()
-    storage.once("before set", "app#epoch", marking)
-    slow = Task(lambda: pipeline.invalidate_step("app"))
-    marking.until_reached()
-    step.during = fetching
-    caller = Task(pipeline.execute)
-    fetching.until_reached()
-    pipeline.invalidate_step("app")
-    marking.open()
-    slow.result()
-    fetching.open()
-    assert caller.result().access_token == "app-1"
+        assert values([task.result() for task in tasks]) == {"app-2"}
     assert pipeline.execute().access_token == "app-2"
+    told = [type(event) for event in watch.events if not isinstance(event, StepMissed)]
+    assert told[:2] == [StepInvalidated, StepFetched]
+    assert step.fetches == 2
 
 
-def test_a_late_epoch_does_not_revive_what_another_process_ended() -> None:
-    """The same, where the later invalidation is that of another process."""
+@pytest.mark.parametrize("later", ["this process", "another process"])
+def test_of_two_crossing_invalidations_neither_is_lost(later: str) -> None:
+    """An invalidation that is slow to reach the storage ends after a later one: both hold."""
     tokens: dict[str, TokenData] = {}
     storage = ScriptedStorage(tokens)
     step = CountingStep("app")
     ours = TokenFetchPipeline([step], storage)
     theirs = TokenFetchPipeline([CountingStep("app")], ScriptedStorage(tokens))
-    marking, fetching = Gate(), Gate()
+    step.during = fetching = Gate()
+    old = Task(ours.execute)
+    fetching.until_reached()
+    marking = Gate()
     storage.once("before set", "app#epoch", marking)
     slow = Task(lambda: ours.invalidate_step("app"))
     marking.until_reached()
-    step.during = fetching
-    caller = Task(ours.execute)
-    fetching.until_reached()
-    theirs.invalidate_step("app")
+    (ours if later == "this process" else theirs).invalidate_step("app")
+    fetching.open()
+    assert old.result().access_token == "app-1"
+    waiting = Task(ours.execute)
     marking.open()
     slow.result()
+    assert waiting.result().access_token == "app-2"
+    assert ours.execute().access_token in {"app-2", "app-3"}
+    assert theirs.execute() == ours.execute()
+
+
+def test_an_invalidation_that_the_storage_failed_to_take_is_made_up_for() -> None:
+    """Once the storage works again, the next fetch tells other processes, and is cached at once."""
+    tokens: dict[str, TokenData] = {}
+    storage = FlakyStorage()
+    storage.tokens = tokens
+    step = CountingStep("app")
+    ours = TokenFetchPipeline([step], storage)
+    theirs = TokenFetchPipeline([CountingStep("app")], ScriptedStorage(tokens))
+    assert theirs.execute() == ours.execute()
+    storage.broken = {"set", "delete"}
+    with pytest.raises(TokenStorageException):
+        ours.invalidate_step("app")
+    storage.broken = set()
+    assert ours.execute().access_token == "app-1"
+    assert step.fetches == 1
+    assert theirs.execute().generation == ours.execute().generation
+    assert step.fetches == 1
+
+
+def test_an_invalidation_of_another_process_survives_a_failed_one() -> None:
+    """What this process made up for late does not bring back what another ended meanwhile."""
+    tokens: dict[str, TokenData] = {}
+    storage = FlakyStorage()
+    storage.tokens = tokens
+    step = CountingStep("app")
+    ours = TokenFetchPipeline([step], storage)
+    theirs = TokenFetchPipeline([CountingStep("app")], ScriptedStorage(tokens))
+    storage.broken = {"set", "delete"}
+    with pytest.raises(TokenStorageException):
+        ours.invalidate_step("app")
+    step.during = fetching = Gate()
+    caller = Task(ours.execute)
+    fetching.until_reached()
+    storage.broken = set()
+    theirs.invalidate_step("app")
     fetching.open()
     assert caller.result().access_token == "app-1"
-    assert ours.execute().access_token == "app-2"
+    step.during = None
+    theirs.execute()
+    latest = ours.execute()
+    assert latest.generation != caller.result().generation
+    assert latest.generation == theirs.execute().generation
 
 
 # --- An invalidation between the reading of an upstream token and the writing of what it buys

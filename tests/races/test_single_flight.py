@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from doubles import CountingStep, RecordingStorage
-from racing import STORAGE_IDS, STORAGES, Gate, Task, chain, fetches, together, values, watched
+from racing import STORAGE_IDS, STORAGES, Gate, Interrupt, Task, chain, fetches, together, values, watched
 
 from requestforge import AuthenticationException, TokenData, TokenFetchPipeline
 from requestforge.events import StepCached, StepFailed, StepFetched, StepMissed
@@ -14,10 +14,6 @@ from requestforge.interfaces import TokenStorageInterface
 from requestforge.storage import InMemoryTokenStorage  # TMP
 
 pytestmark = pytest.mark.compat
-
-class Interrupt(BaseException):
-    """An exception that is no Exception."""
-
 
 @pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])
 @pytest.mark.parametrize("make_storage", STORAGES, ids=STORAGE_IDS)

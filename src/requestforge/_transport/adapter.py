@@ -154,6 +154,11 @@ class _WatchedConnection(_Connection):
         sock.settimeout(left if timeout is None else min(left, timeout))
         return sock
 
+    def _tunnel(self) -> None:
+        super()._tunnel()
+        # http.client takes the end of the line for the end of a proxy's header.
+        self._follow()
+
     def _follow(self) -> None:
         watch = _current_watch()
         if watch is not None:

@@ -1,8 +1,6 @@
 """The sessions of one client: one for each thread, over the same connections and cookies."""
 
 import threading
-from collections.abc import Iterator
-from http.cookiejar import Cookie
 
 from requests import Response, Session
 from requests.adapters import BaseAdapter, HTTPAdapter
@@ -34,7 +32,7 @@ class Sessions:
     ) -> None:
         self._supplied = supplied
         self._adapter = TransportAdapter(pool_connections, pool_maxsize)
-        self._cookies = _SharedCookies()
+        self._cookies = RequestsCookieJar()
         self._local = threading.local()
         self._environments: dict[str, Environment] = {}
         self.is_closed = False
@@ -110,20 +108,7 @@ class _PlainSession(Session):
         return None
 
 
-class _SharedCookies(RequestsCookieJar):
-    """A jar that one thread can read while another one fills it."""
-
-    def __iter__(self) -> Iterator[Cookie]:  # type: ignore[override] # the stubs say names
-        with _lock_of(self):
-            return iter(list(super().__iter__()))
-
-
-def _lock_of(cookies: RequestsCookieJar) -> threading.RLock:
-    # A jar holds it while it changes, but not from the first cookie to the last while it is read.
-    lock: threading.RLock = vars(cookies)["_cookies_lock"]
-    return lock
-
-
 def _renew_lock(cookies: object) -> None:
     if isinstance(cookies, RequestsCookieJar):
+        # As if it had been pickled: another thread may have held the lock, and is gone.
         vars(cookies)["_cookies_lock"] = threading.RLock()

@@ -100,7 +100,8 @@ class _Watchdog:
 
     def after_fork(self) -> None:
         """Start anew: the thread, and nearly all exchanges, are those of the parent."""
-        self.lock = threading.Lock()
+        # Reentrant, since the garbage collector may give a connection back at any point.
+        self.lock = threading.RLock()
         self._sooner = threading.Condition(self.lock)
         self._heap: list[tuple[float, int, Watch]] = []
         self._most = _FEW

@@ -1,0 +1,400 @@
+"""One fetch for all processes, where the storage has a lock that reaches them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from doubles import BasicStorage, CountingStep, RecordingStorage
+from racing import LIMIT, Gate, Interrupt, Task, chain, fetches, together, values, watched
+
+from requestforge import (
+    AuthenticationException,
+    DjangoCacheTokenStorage,
+    PipelineTokenProvider,
+    TokenData,
+    TokenFetchPipeline,
+)
+from requestforge.events import LockUnavailable, StepCached, StepFetched, StepMissed
+
+pytestmark = pytest.mark.compat
+
+
+class LockingStorage(RecordingStorage):
+    """A storage with a lock that does as it is told.
+
+    Attributes:
+        held: what entering gives.
+        asked: key, lease and wait of each lock that was asked for.
+        told: what became of the locks, in order.
+        on_enter: called when a lock is entered.
+        broken: raised by "lock", "enter" or "exit".
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = True
+        self.asked: list[tuple[str, timedelta, timedelta]] = []
+        self.told: list[str] = []
+        self.on_enter: Callable[[], object] = lambda: None
+        self.broken: dict[str, Exception] = {}
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[bool]:
+        self._break("enter")
+        self.on_enter()
+        self.told.append(f"enter {key}")
+        try:
+            yield self.held
+        finally:
+            self.told.append(f"leave {key}")
+            self._break("exit")
+
+    def lock(self, key: str, lease: timedelta, wait: timedelta) -> Any:  # noqa: ANN401
+        self._break("lock")
+        self.asked.append((key, lease, wait))
+        return self._locked(key)
+
+    def _break(self, where: str) -> None:
+        if where in self.broken:
+            raise self.broken[where]
+
+
+def test_each_fetch_holds_the_lock_of_its_step_alone() -> None:
+    """A step is locked while it is fetched; no lock is taken within another, none for a hit."""
+    storage = LockingStorage()
+    steps = chain()
+    for step in steps:
+        step.during = lambda step=step: storage.told.append(f"fetch {step.name}")
+    pipeline = TokenFetchPipeline(steps, storage)
+    pipeline.execute()
+    pipeline.execute()
+    assert storage.told == [
+        f"{what} {name}"
+        for name in ("device", "app", "user")
+        for what in ("enter", "fetch", "leave")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lock_lease", "wait_timeout", "lease", "wait"),
+    [(None, None, 35, 70), (timedelta(seconds=3), None, 3, 38), (None, timedelta(seconds=2), 35, 2)],
+    ids=["defaults", "lease", "wait"],
+)
+def test_lease_and_wait_follow_the_steps_timeout(
+    lock_lease: timedelta | None, wait_timeout: timedelta | None, lease: float, wait: float
+) -> None:
+    """The lease outlives a fetch of 30 s; who waits outlives a holder that died at its start."""
+    storage = LockingStorage()
+    pipeline = TokenFetchPipeline(
+        [CountingStep("app")], storage, lock_lease=lock_lease, wait_timeout=wait_timeout
+    )
+    pipeline.execute()
+    [(key, asked_lease, asked_wait)] = storage.asked
+    assert key == "app"
+    assert asked_lease == timedelta(seconds=lease)
+    assert timedelta(seconds=wait - 1) < asked_wait <= timedelta(seconds=wait)
+
+
+def test_one_thread_of_a_process_asks_for_the_lock() -> None:
+    """The other threads wait for the flight that has it."""
+    storage = LockingStorage()
+    steps = chain()
+    steps[0].during = gate = Gate()
+    pipeline = TokenFetchPipeline(steps, storage)
+    with watched() as watch:
+        tasks = [Task(pipeline.execute) for _ in range(16)]
+        watch.until(16, StepMissed, "device")
+        gate.open()
+        assert values([task.result() for task in tasks]) == {"user-1"}
+    assert [key for key, _, _ in storage.asked] == ["device", "app", "user"]
+
+
+def test_what_another_process_fetched_is_not_fetched_again() -> None:
+    """The leader reads the record again once it has the lock."""
+    storage = LockingStorage()
+    step, other = CountingStep("app"), CountingStep("app")
+    elsewhere = RecordingStorage()
+    elsewhere.tokens = storage.tokens
+    theirs = TokenFetchPipeline([other], elsewhere)
+    storage.on_enter = theirs.execute
+    with watched() as watch:
+        token = TokenFetchPipeline([step], storage).execute()
+    assert token.generation == theirs.execute().generation
+    assert (step.fetches, other.fetches) == (0, 1)
+    assert len(watch.of(StepFetched)) == 1
+    assert len(watch.of(StepCached)) == 2
+
+
+def test_a_forced_fetch_does_not_do_with_what_another_process_fetched() -> None:
+    """force_refresh fetches under the lock, whatever has been stored meanwhile."""
+    storage = LockingStorage()
+    step, other = CountingStep("app"), CountingStep("app")
+    elsewhere = RecordingStorage()
+    elsewhere.tokens = storage.tokens
+    theirs = TokenFetchPipeline([other], elsewhere)
+    storage.on_enter = theirs.execute
+    TokenFetchPipeline([step], storage).execute(force_refresh=True)
+    assert (step.fetches, other.fetches) == (1, 1)
+
+
+def test_a_lock_that_others_keep_ends_the_wait() -> None:
+    """A step that another process fetches for too long raises, without a fetch of our own."""
+    storage = LockingStorage()
+    storage.held = False
+    step = CountingStep("app")
+    pipeline = TokenFetchPipeline([step], storage, wait_timeout=timedelta(milliseconds=20))
+    error = Task(pipeline.execute).error()
+    assert type(error) is AuthenticationException
+    assert error.service_name == "app"
+    assert step.fetches == 0
+    assert storage.told == ["enter app", "leave app"]
+    storage.held = True
+    assert pipeline.execute().access_token == "app-1"
+
+
+def test_waiters_of_a_leader_that_waits_in_vain_end_as_well() -> None:
+    """All threads of a process give up at their own time limits."""
+    storage = LockingStorage()
+    storage.held = False
+    step = CountingStep("app")
+    pipeline = TokenFetchPipeline([step], storage, wait_timeout=timedelta(milliseconds=20))
+    errors = together(8, pipeline.execute)
+    assert [type(error) for error in errors] == [AuthenticationException] * 8
+    assert step.fetches == 0
+
+
+def test_a_storage_that_cannot_lock_is_used_without() -> None:
+    """`lock` may give None: the step is fetched, and nobody is told of a fault."""
+
+    class Unlocked(RecordingStorage):
+        def lock(self, key: str, lease: timedelta, wait: timedelta) -> None:
+            del key, lease, wait
+
+    steps = chain()
+    with watched() as watch:
+        assert values(
+            together(16, TokenFetchPipeline(steps, Unlocked()).execute)
+        ) == {"user-1"}
+    assert fetches(steps) == [1, 1, 1]
+    assert watch.of(LockUnavailable) == []
+
+
+@pytest.mark.parametrize("where", ["lock", "enter", "exit"])
+def test_a_lock_service_that_fails_is_done_without(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The step is fetched under the process's own flight; an event and the log tell of it."""
+    storage = LockingStorage()
+    storage.broken = {where: OSError("No route to the lock server.")}
+    step = CountingStep("app")
+    pipeline = TokenFetchPipeline([step], storage, "shop")
+    with watched() as watch:
+        assert values(together(16, pipeline.execute)) == {"app-1"}
+    assert step.fetches == 1
+    [event] = watch.of(LockUnavailable)
+    assert (event.pipeline, event.step) == ("shop", "app")
+    assert event.error == "No route to the lock server."
+    assert "lock of step 'app' failed (OSError)" in caplog.text
+
+
+@pytest.mark.parametrize("failure", [OSError("down"), Interrupt()], ids=["error", "interrupt"])
+def test_a_failed_fetch_releases_the_lock(failure: BaseException) -> None:
+    """Whatever ends a fetch, its lock is left."""
+    storage = LockingStorage()
+    step = CountingStep("app")
+    step.failures = [failure]
+    pipeline = TokenFetchPipeline([step], storage)
+    assert Task(pipeline.execute).error() is not None
+    assert storage.told == ["enter app", "leave app"]
+    assert pipeline.execute().access_token == "app-2"
+
+
+def test_the_lock_of_a_duck_typed_storage_is_left_alone() -> None:
+    """Only a TokenStorageInterface is asked for more than the four methods."""
+
+    class Duck(BasicStorage):
+        def lock(self, *_: object) -> None:
+            raise AssertionError
+
+    assert TokenFetchPipeline([CountingStep("app")], Duck()).execute().access_token == "app-1"
+
+
+# --- Real processes on real caches
+
+
+class Worker:
+    """A process that runs worker.py."""
+
+    def __init__(self, told: dict[str, object]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("worker.py")), json.dumps(told)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def tell(self, line: str) -> None:
+        """Send it a line."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.write(line + "\n")
+        stdin.flush()
+
+    def answer(self) -> Any:  # noqa: ANN401 - the JSON boundary
+        """Its next answer."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        return json.loads(Task(stdout.readline).result())
+
+    def kill(self) -> None:
+        """End it as the kernel does when memory runs out."""
+        self._process.kill()
+        self._process.wait(LIMIT)
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._process as process:
+            process.kill()
+
+
+class Farm:
+    """Workers on one cache, the pipeline of this process on the same, and the fetches of all."""
+
+    def __init__(self, told: dict[str, object], counts: Path, stack: ExitStack) -> None:
+        self._told = told
+        self._counts = counts
+        self._stack = stack
+        self.steps = chain()
+
+    def workers(self, count: int, threads: int) -> list[Worker]:
+        """So many processes, ready."""
+        told = {**self._told, "threads": threads}
+        workers = [self._stack.enter_context(Worker(told)) for _ in range(count)]
+        assert [worker.answer() for worker in workers] == ["ready"] * count
+        return workers
+
+    def pipeline(self, **options: timedelta) -> TokenFetchPipeline:
+        """The same pipeline in this process, with steps that count for themselves."""
+        storage = DjangoCacheTokenStorage()
+        return TokenFetchPipeline(self.steps, storage, str(self._told["prefix"]), **options)
+
+    def fetches(self) -> list[int]:
+        """How often the workers have fetched each step."""
+        made = self._counts.read_text().split() if self._counts.exists() else []
+        return [made.count(step.name) for step in self.steps]
+
+
+@pytest.fixture(params=["database", "redis"])
+def farm(
+    request: pytest.FixtureRequest, django_cache: Callable[[str], Any], tmp_path: Path
+) -> Iterator[Farm]:
+    """Processes that share a database, or a Redis, through Django."""
+    from django.conf import settings  # noqa: PLC0415 - configured by the fixture
+
+    django_cache(request.param)
+    database = {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(settings.DATABASES["default"]["NAME"]),
+        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
+    }
+    told = {
+        "cache": settings.CACHES["default"],
+        "databases": {"default": database},
+        "prefix": uuid4().hex,
+        "counts": str(tmp_path / "counts"),
+    }
+    with ExitStack() as stack:
+        yield Farm(told, tmp_path / "counts", stack)
+
+
+def test_processes_fetch_each_step_once(farm: Farm) -> None:
+    """3 processes of 8 threads each on an empty cache: one fetch a step between them."""
+    workers = farm.workers(3, threads=8)
+    for worker in workers:
+        worker.tell("execute")
+    assert [worker.answer() for worker in workers] == [["user-1"] * 8] * 3
+    assert farm.fetches() == [1, 1, 1]
+
+
+def test_processes_refresh_a_revoked_token_once(farm: Farm) -> None:
+    """The threads of 3 processes that hold the same rejected token get one new one between them."""
+    workers = farm.workers(3, threads=8)
+    for worker in workers:
+        worker.tell("refresh")
+        assert worker.answer() == "rejected"
+    for worker in workers:
+        worker.tell("now")
+    assert [worker.answer() for worker in workers] == [["user-2"] * 8] * 3
+    assert farm.fetches() == [2, 2, 2]
+
+
+def test_an_invalidation_reaches_the_fetch_of_another_process(farm: Farm) -> None:
+    """A fetch in one process is not cached after another process has invalidated its step."""
+    [worker] = farm.workers(1, threads=1)
+    pipeline = farm.pipeline()
+    worker.tell("hold")
+    assert worker.answer() == "holding"
+    pipeline.invalidate_step("app")
+    worker.tell("go on")
+    assert worker.answer() == "user-1"
+    token = pipeline.execute()
+    assert fetches(farm.steps) == [0, 1, 1]
+    assert pipeline.execute() == token
+    assert farm.fetches() == [1, 1, 1]
+
+
+def test_a_process_waits_for_the_fetch_of_another(farm: Farm) -> None:
+    """A caller here gets the token that a process elsewhere was about to fetch."""
+    [worker] = farm.workers(1, threads=1)
+    pipeline = farm.pipeline()
+    worker.tell("hold")
+    assert worker.answer() == "holding"
+    caller = Task(pipeline.execute)
+    worker.tell("go on")
+    assert caller.result().access_token == "user-1"
+    assert worker.answer() == "user-1"
+    assert fetches(farm.steps) == [0, 0, 0]
+
+
+def test_a_killed_process_holds_others_up_for_its_lease_alone(farm: Farm) -> None:
+    """After the lease of a holder that was killed, another process fetches, once."""
+    from django.core.cache import caches  # noqa: PLC0415 - configured by the fixture
+
+    [worker] = farm.workers(1, threads=1)
+    worker.tell("hold")
+    assert worker.answer() == "holding"
+    worker.kill()
+    assert caches["default"] is not None
+    pipeline = farm.pipeline(wait_timeout=timedelta(milliseconds=100))
+    error = Task(pipeline.execute).error()
+    assert error.service_name == "user"
+    assert fetches(farm.steps) == [0, 0, 0]
+
+
+def test_a_refused_server_is_told_of_and_done_without(
+    django_cache: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """With Redis out of reach the threads of a process still share one fetch of each step."""
+    from django.test import override_settings  # noqa: PLC0415
+
+    django_cache("locmem")
+    nowhere = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": f"unix://{tmp_path / 'nobody.sock'}",
+    }
+    steps = chain()
+    pipeline = TokenFetchPipeline(steps, DjangoCacheTokenStorage())
+    with override_settings(CACHES={"default": nowhere}), watched() as watch:
+        assert values(together(16, pipeline.execute)) == {"user-1"}
+        assert pipeline.execute().access_token == "user-1"
+    assert fetches(steps) == [1, 1, 1]
+    assert {event.step for event in watch.of(LockUnavailable)} == {"device", "app", "user"}
