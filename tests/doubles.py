@@ -1,5 +1,4 @@
 """Hand-written stand-ins that several test files share: a clock, steps and storages."""
-# ruff: noqa: D102 - the interfaces say what their methods give
 
 import json
 import threading

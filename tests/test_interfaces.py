@@ -1,5 +1,4 @@
 """The roles of users: what a class with the abstract methods alone gets by default."""
-# ruff: noqa: D102 - the interfaces say what their methods give
 
 import logging
 from datetime import timedelta

@@ -1,5 +1,4 @@
-"""TokenManager over pipelines and over providers that keep nothing."""
-
+"""TokenManager over a pipeline, and rejections in a row."""
 
 import copy
 import pickle
@@ -10,6 +9,7 @@ import pytest
 
 from doubles import (
     Clock,
+    CountingProvider,
     CountingStep,
     RecordingStorage,
 )

@@ -1,11 +1,7 @@
 """TokenManager over a provider that keeps nothing: the manager caches its token."""
-# ruff: noqa: D102 - the interfaces say what their methods give
 
-import copy
-import pickle
 import threading
 from collections.abc import Callable
-from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +9,7 @@ import pytest
 from doubles import (
     BasicStorage,
     Clock,
-    CountingStep,
+    CountingProvider,
     FlakyStorage,
     JsonStorage,
     RecordingStorage,
@@ -22,15 +18,12 @@ from doubles import (
 from requestforge import (
     AuthenticationException,
     InMemoryTokenStorage,
-    PipelineTokenProvider,
     TokenData,
-    TokenFetchPipeline,
     TokenManager,
     TokenStorageException,
 )
 from requestforge.events import RefreshFailed
 from requestforge.instrumentation import observe, use_clock
-from requestforge.interfaces import TokenManagerInterface, TokenProviderInterface
 
 pytestmark = pytest.mark.compat
 
@@ -42,6 +35,7 @@ def clock() -> Clock:
         yield clock
 
 
+STORAGES = pytest.mark.parametrize(
     "storage",
     [
         pytest.param(lambda: None, id="own"),

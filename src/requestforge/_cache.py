@@ -261,9 +261,7 @@ class TokenCache:
         if home.epochs.get(key) == epoch:
             home.epochs.pop(key, None)
 
-    def _epoch_in(
-        self, found: Mapping[str, TokenData] | None, key: str, local: str | None
-    ) -> str:
+    def _epoch_in(self, found: Mapping[str, TokenData] | None, key: str, local: str | None) -> str:
         """The epoch of a key: the one known here before the storage was read, else what it held."""
         home = self.home
         if not self._shared:

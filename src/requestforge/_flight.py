@@ -49,7 +49,7 @@ class Demand:
     steps: frozenset[str] = frozenset()
 
     def met_by(self, began: float, steps: frozenset[str]) -> bool:
-        """Whether a fetch does that began at that place, made for a caller who asked for `steps`."""
+        """Whether a fetch does that began there, made for a caller who asked for `steps`."""
         return self.since <= began and self.steps <= steps
 
 
@@ -135,6 +135,8 @@ class Flights:
         self._lock = threading.Lock()
         self._first: dict[str, Flight] = {}
         self._led: dict[tuple[int, str], Flight] = {}
+        self.landings = 0
+        """How many flights have landed."""
         renew_after_fork(self)
 
     def board(self, own: Flight) -> Flight:
@@ -176,6 +178,19 @@ class Flights:
         if first is not None:
             first.vacated.set()
 
+    def adopt(self, flight: Flight, found: tuple[int, frozenset[str]]) -> bool:
+        """Whether a token will do that its leader has found without a fetch; then the flight has it.
+
+        Args:
+            flight: the flight, led by this thread.
+            found: place and forced steps of the fetch of that token.
+        """
+        with self._lock:
+            adopts = flight.demand.met_by(*found)
+            if adopts:
+                flight.began = found[0]
+            return adopts
+
     def begin(self, flight: Flight, found: tuple[int, frozenset[str]] | None) -> bool:
         """Whether the flight fetches now; else the token that its leader has found will do.
 
@@ -205,6 +220,7 @@ class Flights:
         with self._lock:
             if self._led.get((flight.leader, flight.key)) is flight:
                 del self._led[flight.leader, flight.key]
+                self.landings += 1
             if self._first.get(flight.key) is flight:
                 self._vacate(flight)
             elif flight.after is not None and flight.after.next is flight:

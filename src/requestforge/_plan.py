@@ -82,9 +82,14 @@ class Plan:
             return self.wait_timeout.total_seconds()
         limit = step.fetch_timeout + _GRACE
         # A holder that died is waited for until its lease ends.
-        if type(self.cache.storage).lock is not TokenStorageInterface.lock:
+        if self.locks:
             limit += self.lease(step)
         return limit.total_seconds()
+
+    @property
+    def locks(self) -> bool:
+        """Whether the storage may have locks."""
+        return type(self.cache.storage).lock is not TokenStorageInterface.lock
 
     def lease(self, step: Step) -> timedelta:
         """How long a lock on the step holds when its holder dies."""

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from requestforge import instrumentation
-from requestforge._credentials import Credentials
-from requestforge._hook_calls import (
+from requestforge._client.credentials import Credentials
+from requestforge._client.hook_calls import (
     Prepared,
     has_renewed,
     is_refused,
@@ -21,19 +21,19 @@ from requestforge._hook_calls import (
     wants_credential,
     with_credential,
 )
-from requestforge._origins import AddressedUrl, has_userinfo, normal_path, resolve
-from requestforge._outgoing import Streams, frozen, headers_to_send, timeouts
-from requestforge._redaction import error_text, mask_url
-from requestforge._retrying import (
+from requestforge._client.outgoing import Streams, frozen, headers_to_send, timeouts
+from requestforge._client.retrying import (
     Failed,
     calls_retryable,
     last_failure,
     status_failure,
     wait_before_retry,
 )
+from requestforge._client.verbs import Verbs
+from requestforge._origins import AddressedUrl, has_userinfo, normal_path, resolve
+from requestforge._redaction import error_text, mask_url
 from requestforge._transport.call import Call
 from requestforge._transport.opening import open_sessions
-from requestforge._verbs import Verbs
 from requestforge.config import HttpClientConfig, HttpClientConfigBuilder
 from requestforge.events import RequestFailed, RequestReplayed, RequestSent, ResponseReceived
 from requestforge.exceptions import HttpClientException, RequestBuildException

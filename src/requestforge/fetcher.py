@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from requestforge._http_steps import EndpointFetcher, HttpTokenFetcher
-from requestforge._token_replies import token_in_body, token_in_header
-from requestforge._token_requests import FORM, JSON, is_token
+from requestforge._token_endpoint.replies import token_in_body, token_in_header
+from requestforge._token_endpoint.requests import FORM, JSON, is_token
+from requestforge._token_endpoint.steps import EndpointFetcher, HttpTokenFetcher
 from requestforge.interfaces import RetryStrategyInterface
 from requestforge.models import HttpMethod, HttpResponse
 from requestforge.tokens import AnswerKeys, TokenData

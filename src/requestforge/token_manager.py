@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 from requestforge import instrumentation
-from requestforge._providers import (
+from requestforge._token_endpoint.providers import (
     BaseOAuth2TokenProvider,
     ClientCredentialsTokenProvider,
     PasswordGrantTokenProvider,
@@ -220,7 +220,8 @@ class _ProviderStep(TokenFetcherInterface):
         cause: BaseException | None = failure.original_exception
         if cause is None:
             return failure
-        if vars(self._thread).pop("error", None) is cause:
+        own: object = vars(self._thread).pop("error", None)
+        if own is cause:
             return cause
         try:
             twin: BaseException = copy(cause)

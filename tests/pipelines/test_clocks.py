@@ -175,3 +175,28 @@ def test_a_naive_expiry_is_local_time(monkeypatch: pytest.MonkeyPatch, storage: 
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_a_cached_execution_reads_each_clock_once(storage: object) -> None:
+    """Serving from the cache costs one look at the wall clock and one at the monotonic one."""
+
+    class CountedClock(Clock):
+        reads = 0
+
+        def now(self) -> datetime:
+            self.reads += 1
+            return super().now()
+
+        def monotonic(self) -> float:
+            self.reads += 1
+            return super().monotonic()
+
+    app, user = CountingStep("app", ttl=HOUR), CountingStep("user", ["app"], ttl=HOUR)
+    pipeline = TokenFetchPipeline([app, user], storage)
+    with use_clock(CountedClock()) as clock:
+        for _ in range(3):
+            pipeline.execute()
+            clock.reads, before = 0, clock.reads
+            assert before > 0
+        pipeline.execute()
+        assert clock.reads <= 2

@@ -1,5 +1,4 @@
 """execute(force_refresh=True): new tokens for all steps, each replacing the old one on success."""
-# ruff: noqa: D102 - the interfaces say what their methods give
 
 import threading
 from collections.abc import Callable

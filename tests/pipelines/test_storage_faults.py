@@ -1,5 +1,4 @@
 """Storages that fail on reading, writing or deleting."""
-# ruff: noqa: D102 - the interfaces say what their methods give
 
 import logging
 from collections.abc import Callable, Iterable
@@ -12,6 +11,7 @@ from doubles import (
     FlakyStorage,
     RecordingStorage,
     SixFieldStorage,
+    faults,
     recorded,
 )
 from requestforge import (

@@ -1,5 +1,4 @@
 """Storages that lock: what is done under the lock, and without one."""
-# ruff: noqa: D102 - the interfaces say what their methods give
 
 from collections.abc import Iterator
 from contextlib import contextmanager

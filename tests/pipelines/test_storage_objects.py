@@ -1,6 +1,7 @@
 """Storages as objects: with four methods alone, with slots, let go, filled by others."""
 
-
+import gc
+import weakref
 
 import pytest
 
@@ -17,10 +18,6 @@ from requestforge import (
 pytestmark = pytest.mark.compat
 
 SHARED = pytest.mark.parametrize("shared", [True, False], ids=["shared", "unshared"])
-
-
-import gc
-import weakref
 
 
 def test_four_methods_make_a_storage(app: CountingStep, user: CountingStep) -> None:

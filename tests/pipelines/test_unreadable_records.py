@@ -1,7 +1,5 @@
 """Records that nobody can read, or that belong elsewhere."""
 
-
-
 import pytest
 
 from doubles import (
@@ -9,6 +7,7 @@ from doubles import (
     FlakyStorage,
     JsonStorage,
     RecordingStorage,
+    faults,
     recorded,
 )
 from requestforge import (

@@ -8,9 +8,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Generic, TypeVar
 
-from doubles import BasicStorage, CountingStep, RecordingStorage
-
 import requestforge
+from doubles import BasicStorage, CountingStep, RecordingStorage
 from requestforge import TokenData
 from requestforge.events import Event
 from requestforge.instrumentation import observe

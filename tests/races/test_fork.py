@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
 
 import pytest
-from doubles import CountingStep
 from racing import (
     LIMIT,
     STORAGE_IDS,
@@ -24,6 +23,7 @@ from racing import (
     watched,
 )
 
+from doubles import CountingStep
 from requestforge import InMemoryTokenStorage, TokenData, TokenFetchPipeline
 from requestforge.events import StepMissed
 from requestforge.interfaces import TokenStorageInterface

@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from doubles import CountingStep
 from racing import STORAGE_IDS, STORAGES, Task, interrupted
 
+from doubles import CountingStep
 from requestforge import PipelineTokenProvider, TokenData, TokenFetchPipeline
 from requestforge.interfaces import TokenStorageInterface
 

@@ -4,10 +4,8 @@ import itertools
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
 
 import pytest
-from doubles import CountingStep, FlakyStorage
 from racing import (
     STORAGE_IDS,
     STORAGES,
@@ -21,6 +19,7 @@ from racing import (
     watched,
 )
 
+from doubles import CountingStep, FlakyStorage
 from requestforge import (
     AuthenticationException,
     PipelineTokenProvider,
@@ -637,7 +636,7 @@ def test_any_mixture_of_calls_keeps_its_promises(
     invalidations: list[tuple[str, int, int]] = []
 
     def check(token: TokenData, since: int, *, forced: bool) -> None:
-        for name, start, end in list(invalidations):
+        for name, start, end in invalidations:
             if end < since:
                 assert user.began[token.access_token] > start, name
                 if name == "app":

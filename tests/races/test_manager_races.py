@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from doubles import Clock, CountingStep
 from racing import STORAGE_IDS, STORAGES, Gate, Task, chain, fetches, together, values, watched
 
+from doubles import Clock, CountingStep
 from requestforge import PipelineTokenProvider, TokenData, TokenFetchPipeline, TokenManager
 from requestforge.events import StepMissed
 from requestforge.instrumentation import use_clock

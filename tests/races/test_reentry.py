@@ -4,9 +4,9 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from doubles import CountingStep
 from racing import STORAGE_IDS, STORAGES, Gate, Task, watched
 
+from doubles import CountingStep
 from requestforge import (
     AuthenticationException,
     PipelineTokenProvider,

@@ -4,9 +4,20 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from doubles import CountingStep, RecordingStorage
-from racing import STORAGE_IDS, STORAGES, Gate, Interrupt, Task, chain, fetches, together, values, watched
+from racing import (
+    STORAGE_IDS,
+    STORAGES,
+    Gate,
+    Interrupt,
+    Task,
+    chain,
+    fetches,
+    together,
+    values,
+    watched,
+)
 
+from doubles import CountingStep, RecordingStorage
 from requestforge import AuthenticationException, TokenData, TokenFetchPipeline
 from requestforge.events import StepCached, StepFailed, StepFetched, StepMissed
 from requestforge.exceptions import DependencyException, TokenRefreshException

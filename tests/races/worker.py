@@ -1,7 +1,7 @@
 """A process of its own that runs a pipeline on one of Django's caches, as told on its stdin.
 
 Its argument is JSON: the settings of the cache, the prefix of the keys, a file that counts fetches,
-and how many threads to use. For each line on stdin it answers with a line of JSON:
+how many threads to use, and the lease of a lock in seconds. For each line on stdin it answers with a line of JSON:
 
 - "execute": the access tokens that the threads got,
 - "refresh": those that they got for the last one, rejected,
@@ -12,6 +12,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import django
@@ -81,7 +82,12 @@ def main() -> None:
         Step("app", ["device"], Path(told["counts"])),
         Step("user", ["app"], Path(told["counts"])),
     ]
-    pipeline = TokenFetchPipeline(steps, DjangoCacheTokenStorage(), told["prefix"])
+    pipeline = TokenFetchPipeline(
+        steps,
+        DjangoCacheTokenStorage(),
+        told["prefix"],
+        lock_lease=timedelta(seconds=told["lease"]),
+    )
     provider = PipelineTokenProvider(pipeline, "api")
     say("ready")
     for line in sys.stdin:

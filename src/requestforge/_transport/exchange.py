@@ -13,10 +13,10 @@ from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, NewConnecti
 from requestforge._headers import Headers
 from requestforge._origins import origin_of, without_userinfo
 from requestforge._portable import describe, without_secrets
-from requestforge._redirects import REDIRECTS, Hop, next_hop
 from requestforge._transport.attempt import Attempt
 from requestforge._transport.call import Answer, Call
 from requestforge._transport.environment import Environment
+from requestforge._transport.redirects import REDIRECTS, Hop, next_hop
 from requestforge.exceptions import (
     AuthenticationException,
     HttpClientException,

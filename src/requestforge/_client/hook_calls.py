@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from requestforge import instrumentation
-from requestforge._challenges import is_past_refreshing
-from requestforge._credentials import Credentials, carries_credential
+from requestforge._client.challenges import is_past_refreshing
+from requestforge._client.credentials import Credentials, carries_credential
+from requestforge._client.outgoing import frozen
 from requestforge._origins import resolve
-from requestforge._outgoing import frozen
 from requestforge._portable import describe, without_secrets
 from requestforge.exceptions import AuthenticationException, RequestBuildException
 from requestforge.hooks import composite

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from requestforge import instrumentation
-from requestforge._token_replies import status_error
+from requestforge._token_endpoint.replies import status_error
 from requestforge.exceptions import (
     AuthenticationException,
     CircuitOpenException,

@@ -10,8 +10,8 @@ from requestforge import instrumentation
 from requestforge._fork import renew_after_fork
 from requestforge._origins import origin_of
 from requestforge._redaction import mask_url
-from requestforge._token_replies import no_token, status_error, token_in_body
-from requestforge._token_requests import basic_credentials, secrets_of, write_request
+from requestforge._token_endpoint.replies import no_token, status_error, token_in_body
+from requestforge._token_endpoint.requests import basic_credentials, secrets_of, write_request
 from requestforge._transport.insecure import insecurity, warn_once
 from requestforge._transport.token_transport import TokenTransport
 from requestforge.exceptions import (

@@ -8,12 +8,12 @@ from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any
 
-from requestforge._descriptions import Description
 from requestforge._origins import Origin, origin_of
 from requestforge._redaction import is_sensitive, mask_url
 from requestforge._references import fill, steps_in
-from requestforge._token_replies import no_token, status_error
-from requestforge._token_requests import (
+from requestforge._token_endpoint.descriptions import Description
+from requestforge._token_endpoint.replies import no_token, status_error
+from requestforge._token_endpoint.requests import (
     endpoint_url,
     merged_headers,
     method_of,
@@ -21,7 +21,7 @@ from requestforge._token_requests import (
     secrets_of,
     write_request,
 )
-from requestforge._token_retries import longest_fetch, send_with_retries
+from requestforge._token_endpoint.retries import longest_fetch, send_with_retries
 from requestforge._transport.insecure import insecurity, warn_once
 from requestforge._transport.token_transport import TokenTransport
 from requestforge.exceptions import AuthenticationException, HttpClientException

@@ -1,0 +1,1 @@
+"""Token endpoints: what they are asked and answer, and the steps and providers that ask."""
