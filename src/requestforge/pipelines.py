@@ -5,11 +5,12 @@ from datetime import timedelta
 from types import TracebackType
 from typing import NoReturn, Self
 
-from requestforge._cache import TokenCache
-from requestforge._plan import Plan
-from requestforge._run import Run, refreshed
-from requestforge._snapshot import Snapshot, take_snapshot
-from requestforge._steps import make_steps
+from requestforge._execution.cache import TokenCache
+from requestforge._execution.plan import Plan
+from requestforge._execution.reports import Reports
+from requestforge._execution.run import Run, refreshed
+from requestforge._execution.snapshot import Snapshot, take_snapshot
+from requestforge._execution.steps import make_steps
 from requestforge.exceptions import AuthenticationException
 from requestforge.instrumentation import before, observers
 from requestforge.interfaces import (
@@ -60,11 +61,13 @@ class TokenFetchPipeline:
     ) -> None:
         _check_storage(storage)
         _check_durations(lock_lease=lock_lease, wait_timeout=wait_timeout)
-        cache = TokenCache(storage, cache_key_prefix)
+        reports = Reports(cache_key_prefix)
+        cache = TokenCache(storage, cache_key_prefix, reports)
         self._plan = Plan(
             prefix=cache_key_prefix,
             steps=make_steps(steps, cache_key_prefix, strict=validate_dependencies),
             cache=cache,
+            reports=reports,
             lazy=lazy,
             lock_lease=lock_lease,
             wait_timeout=wait_timeout,
@@ -126,7 +129,7 @@ class TokenFetchPipeline:
         try:
             token = refreshed(plan, names, rejected, by_value=by_value)
         except AuthenticationException as error:
-            plan.tell_refresh_failed(error)
+            plan.reports.refresh_failed(error.service_name or "", error)
             raise
         return token
 

@@ -209,7 +209,7 @@ def test_a_refresh_that_needs_no_fetch(steps: list[CountingStep]) -> None:
 
 
 def test_a_repair(steps: list[CountingStep], clock: Clock) -> None:
-    """A repair is told as one, without a failure; each step is missed once."""
+    """A repair tells of the refused fetch and of what it gave up; each step is missed once."""
     pipeline = TokenFetchPipeline(steps, InMemoryTokenStorage())
     pipeline.execute()
     clock.advance(minutes=15)
@@ -220,6 +220,7 @@ def test_a_repair(steps: list[CountingStep], clock: Clock) -> None:
         (StepCached, "device"),
         (StepCached, "app"),
         (StepMissed, "user", "expired"),
+        (StepFailed, "user"),
         (StepInvalidated, "app", "repair"),
         (StepInvalidated, "user", "cascade"),
         (StepMissed, "app", "invalidated"),

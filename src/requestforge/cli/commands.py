@@ -43,21 +43,16 @@ def _print(report: Report) -> None:
         console = Console(highlight=False, width=200)
     console.print(f"Three steps, fetched from a fake auth server on {report.server}\n")
     table = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII2, pad_edge=False)
-    table.add_column("Phase", min_width=20, overflow="fold")
-    table.add_column("Step", no_wrap=True)
-    for heading in ("Cache", "Fetch", "Check"):
-        table.add_column(heading)
+    table.add_column("Phase and step", min_width=28)
+    table.add_column("Cache", min_width=11)
+    table.add_column("Fetch", min_width=14)
+    table.add_column("Check", min_width=5, overflow="fold")
     phase = ""
     for row in report.rows:
-        if phase and row.phase != phase:
+        if row.phase != phase:
             table.add_section()
-        table.add_row(
-            row.phase if row.phase != phase else "",
-            row.step,
-            _cache(row),
-            _fetch(row),
-            _check(row),
-        )
+            table.add_row(Text(row.phase, "bold"))
+        table.add_row(f"  {row.step}", _cache(row), _fetch(row), _check(row))
         phase = row.phase
     console.print(table)
     sums = report.sums

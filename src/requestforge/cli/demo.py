@@ -79,16 +79,16 @@ class LaterClock(SystemClock):
 
 def run_demo() -> Report:
     """Run all phases against a server of its own, and report what happened."""
-    clock = LaterClock()
+    clock, storage = LaterClock(), InMemoryTokenStorage()
     with use_clock(clock), FakeAuth(transport="loopback") as auth:
-        pipeline = three_steps(auth.url)
+        pipeline = three_steps(auth.url, storage)
         manager = TokenManager(PipelineTokenProvider(pipeline, "demo", "user_token"))
         config = HttpClientConfigBuilder().with_base_url(auth.url).with_token_auth(manager).build()
         with HttpClient(config) as client, pipeline:
-            return _Demo(auth, pipeline, client, clock).run()
+            return _Demo(auth, pipeline, client, clock, storage).run()
 
 
-def three_steps(url: str) -> TokenFetchPipeline:
+def three_steps(url: str, storage: InMemoryTokenStorage) -> TokenFetchPipeline:
     """A device token in a header buys an app token, and that a user token."""
     device = HeaderTokenFetcher(
         name="device_token",
@@ -115,7 +115,7 @@ def three_steps(url: str) -> TokenFetchPipeline:
         request_data={"username": "user", "password": "pass"},
         ttl=timedelta(minutes=15),
     )
-    return TokenFetchPipeline([device, app, user], InMemoryTokenStorage(), "demo")
+    return TokenFetchPipeline([device, app, user], storage, "demo")
 
 
 class _Demo:
@@ -127,11 +127,13 @@ class _Demo:
         pipeline: TokenFetchPipeline,
         client: HttpClient,
         clock: LaterClock,
+        storage: InMemoryTokenStorage,
     ) -> None:
         self._auth = auth
         self._pipeline = pipeline
         self._client = client
         self._clock = clock
+        self._storage = storage
         self._report = Report(auth.url)
         self._device = auth.token(
             "device_token", "POST /v1/device/register", in_header="X-Device-Token", expires_in=None
@@ -164,7 +166,7 @@ class _Demo:
         self._pipeline.invalidate_step("app_token")
         self._phase("invalidate_step('app_token')", execute, fetched=("app_token", "user_token"))
         self._revoked()
-        self._pipeline.invalidate_all()
+        self._storage.clear()
         self._phase(
             f"{_THREADS} threads, empty cache", self._threads, fetched=_STEPS, calls=_THREADS
         )

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from requestforge._execution.keys import Entry
 from requestforge._fork import renew_after_fork
-from requestforge._keys import Entry
 from requestforge.instrumentation import real_monotonic
 from requestforge.tokens import TokenData
 
@@ -179,7 +179,7 @@ class Flights:
             first.vacated.set()
 
     def adopt(self, flight: Flight, found: tuple[int, frozenset[str]]) -> bool:
-        """Whether a token will do that its leader has found without a fetch; then the flight has it.
+        """Whether a token that its leader found without a fetch will do; then the flight has it.
 
         Args:
             flight: the flight, led by this thread.

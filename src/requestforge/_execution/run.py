@@ -6,21 +6,14 @@ from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 
 from requestforge import instrumentation
-from requestforge._cache import Record
-from requestforge._failures import is_refusal, step_failure
-from requestforge._flight import Demand, Failed, Flight, Landed, Outcome, Reentered, place
-from requestforge._keys import Entry, epoch_of
-from requestforge._plan import Plan
+from requestforge._execution.cache import Record
+from requestforge._execution.failures import is_refusal, step_failure
+from requestforge._execution.flight import Demand, Failed, Flight, Landed, Outcome, Reentered, place
+from requestforge._execution.keys import Entry, epoch_of
+from requestforge._execution.plan import Plan
+from requestforge._execution.steps import Step
 from requestforge._portable import without_secrets
-from requestforge._redaction import error_text
-from requestforge._steps import Step
-from requestforge.events import (
-    MissReason,
-    StepFailed,
-    StepFetched,
-    StepMissed,
-    TokenReplaced,
-)
+from requestforge.events import MissReason
 from requestforge.exceptions import (
     AuthenticationException,
     DependencyException,
@@ -29,7 +22,6 @@ from requestforge.exceptions import (
 from requestforge.instrumentation import real_monotonic
 from requestforge.tokens import (
     TokenData,
-    end_of_use,
     forced_fetch,
     is_usable,
     stamped,
@@ -109,7 +101,7 @@ class Run:
         self._landings = self._cache.flights.landings
         self._view = self._cache.read(self._plan.entries)
         if self._is_replaced(self._view):
-            self._rejected, self._stale, self._refreshes = None, {}, frozenset()
+            self._rejected, self._stale = None, {}
         self._fetched = {
             name: token
             for name, token in self._fetched.items()
@@ -192,7 +184,7 @@ class Run:
         self.served[step.name] = token
         if self._told.get(step.name) != token.generation:  # a run that starts over serves it again
             self._told[step.name] = token.generation
-            self._plan.tell_cached(step, token)
+            self._plan.reports.cached(step.name, token)
 
     def _resolve(self, step: Step) -> TokenData:
         """A token by a flight: this thread's own, or another's."""
@@ -346,22 +338,16 @@ class Run:
             self._miss(step, view, forced=replaced and view.usable is not None)
 
     def _miss(self, step: Step, record: Record, *, forced: bool) -> None:
-        if instrumentation.observers and step.name not in self._missed:
-            self._missed.add(step.name)
-            first = self._view[step.name]
-            if record.miss_reason == "empty" and first.usable is None:
-                record = first  # it may have seen what that reading has removed
-            reason: MissReason = "forced" if forced else record.miss_reason
-            instrumentation.emit(
-                StepMissed(
-                    at=instrumentation.now(),
-                    pipeline=self._plan.prefix,
-                    step=step.name,
-                    generation=record.token.generation if record.token else record.stored,
-                    ends_at=end_of_use(record.token) if record.token else None,
-                    reason=reason,
-                )
-            )
+        """Report a miss, once in a run."""
+        if step.name in self._missed:
+            return
+        self._missed.add(step.name)
+        first = self._view[step.name]
+        if record.miss_reason == "empty" and first.usable is None:
+            record = first  # it may have seen what that reading has removed
+        reason: MissReason = "forced" if forced else record.miss_reason
+        generation = record.token.generation if record.token else record.stored
+        self._plan.reports.missed(step.name, reason, record.token, generation)
 
     def _fetch(self, step: Step, record: Record, flight: Flight) -> TokenData:
         """A new token, stored over the record that was read."""
@@ -380,34 +366,9 @@ class Run:
             self._cache.write(step.entry, token, record)
         else:
             self._cache.give_up(step.entry, record)
-        if instrumentation.observers:
-            seconds = reading[1] - started if reading[2] is source else 0.0
-            self._tell_fetched(step, token, record, seconds)
+        seconds = reading[1] - started if reading[2] is source else 0.0
+        self._plan.reports.fetched(step.name, token, record.usable, seconds)
         return token
-
-    def _tell_fetched(self, step: Step, token: TokenData, record: Record, seconds: float) -> None:
-        at, prefix, ends_at = instrumentation.now(), self._plan.prefix, end_of_use(token)
-        instrumentation.emit(
-            StepFetched(
-                at=at,
-                pipeline=prefix,
-                step=step.name,
-                generation=token.generation,
-                ends_at=ends_at,
-                seconds=seconds,
-            )
-        )
-        if record.usable is not None:
-            instrumentation.emit(
-                TokenReplaced(
-                    at=at,
-                    pipeline=prefix,
-                    step=step.name,
-                    generation=token.generation,
-                    ends_at=ends_at,
-                    replaced=record.usable.generation,
-                )
-            )
 
     def _context(self, step: Step) -> dict[str, TokenData] | None:
         if self._plan.lazy:
@@ -418,20 +379,12 @@ class Run:
 
     def _failed(self, step: Step, error: Exception) -> Outcome:
         """The end of a failed fetch: upstream tokens are repaired if it can be their fault."""
+        clean = self._without_tokens(error)
+        self._plan.reports.failed(step.name, clean)
         if self._repair(step, error):
-            return Failed(error, start_over=True)
+            return Failed(clean, start_over=True)
         step.on_fetch_error(error, self._context(step))
-        error = self._without_tokens(error)
-        if instrumentation.observers:
-            instrumentation.emit(
-                StepFailed(
-                    at=instrumentation.now(),
-                    pipeline=self._plan.prefix,
-                    step=step.name,
-                    error=error_text(error),
-                )
-            )
-        return Failed(error)
+        return Failed(clean)
 
     def _without_tokens(self, error: Exception) -> Exception:
         """The error, or a copy of it if it shows a token that the fetch was given."""
@@ -482,7 +435,8 @@ def refreshed(
         if by_value:
             same = current.access_token == rejected.access_token
         if not same:
-            return plan.tell_cached(last, current)
+            plan.reports.cached(last.name, current)
+            return current
     stale = {
         name: token.generation
         for name in names

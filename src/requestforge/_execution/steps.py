@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from requestforge._graph import check_graph
-from requestforge._keys import Entry
+from requestforge._execution.graph import check_graph
+from requestforge._execution.keys import Entry
 from requestforge.interfaces import TokenFetcherInterface
 from requestforge.tokens import TokenData
 

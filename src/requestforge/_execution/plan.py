@@ -4,16 +4,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from requestforge import instrumentation
-from requestforge._cache import TokenCache
-from requestforge._graph import invert, reachable, topological_order
-from requestforge._keys import Entry
-from requestforge._redaction import error_text
-from requestforge._steps import Step
-from requestforge.events import InvalidationCause, RefreshFailed, StepCached
-from requestforge.exceptions import AuthenticationException
+from requestforge._execution.cache import TokenCache
+from requestforge._execution.graph import invert, reachable, topological_order
+from requestforge._execution.keys import Entry
+from requestforge._execution.reports import Reports
+from requestforge._execution.steps import Step
+from requestforge.events import InvalidationCause
 from requestforge.interfaces import TokenStorageInterface
-from requestforge.tokens import TokenData, end_of_use
 
 _GRACE = timedelta(seconds=5)
 
@@ -25,6 +22,7 @@ class Plan:
     prefix: str
     steps: tuple[Step, ...]
     cache: TokenCache
+    reports: Reports
     lazy: bool
     lock_lease: timedelta | None
     wait_timeout: timedelta | None
@@ -64,18 +62,6 @@ class Plan:
         }
         self.cache.invalidate(causes)
 
-    def tell_refresh_failed(self, error: AuthenticationException) -> None:
-        """Report a failed refresh to observers."""
-        if instrumentation.observers:
-            instrumentation.emit(
-                RefreshFailed(
-                    at=instrumentation.now(),
-                    pipeline=self.prefix,
-                    step=error.service_name or "",
-                    error=error_text(error),
-                )
-            )
-
     def wait_limit(self, step: Step) -> float:
         """Seconds that a thread waits for another one's fetch of the step."""
         if self.wait_timeout is not None:
@@ -94,17 +80,3 @@ class Plan:
     def lease(self, step: Step) -> timedelta:
         """How long a lock on the step holds when its holder dies."""
         return self.lock_lease or step.fetch_timeout + _GRACE
-
-    def tell_cached(self, step: Step, token: TokenData) -> TokenData:
-        """The token, reported to observers as served from the cache."""
-        if instrumentation.observers:
-            instrumentation.emit(
-                StepCached(
-                    at=instrumentation.now(),
-                    pipeline=self.prefix,
-                    step=step.name,
-                    generation=token.generation,
-                    ends_at=end_of_use(token),
-                )
-            )
-        return token

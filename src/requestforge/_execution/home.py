@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from requestforge._flight import Flights
+from requestforge._execution.flight import Flights
 from requestforge._fork import renew_after_fork
 from requestforge.interfaces import TokenStorageInterface
 from requestforge.tokens import TokenData

@@ -8,18 +8,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from requestforge import instrumentation
-from requestforge._flight import Demand, Flight, Flights
-from requestforge._home import adapted, homes
-from requestforge._keys import Entry, epoch_of
-from requestforge._redaction import error_text, fingerprint
-from requestforge.events import (
-    InvalidationCause,
-    LockUnavailable,
-    MissReason,
-    StepInvalidated,
-    StorageFailed,
-    StorageOperation,
-)
+from requestforge._execution.flight import Demand, Flight, Flights
+from requestforge._execution.home import adapted, homes
+from requestforge._execution.keys import Entry, epoch_of
+from requestforge._execution.reports import Reports
+from requestforge._redaction import fingerprint
+from requestforge.events import InvalidationCause, MissReason, StorageOperation
 from requestforge.exceptions import TokenStorageException
 from requestforge.tokens import TokenData, is_usable, stamped
 
@@ -54,9 +48,10 @@ class Record:
 class TokenCache:
     """The records of one pipeline in a storage."""
 
-    def __init__(self, storage: object, pipeline: str) -> None:
+    def __init__(self, storage: object, pipeline: str, reports: Reports) -> None:
         self.storage = adapted(storage)
         self._pipeline = pipeline
+        self._reports = reports
         self.home = homes.of(storage)
         self._shared = self.storage.shared
 
@@ -194,16 +189,7 @@ class TokenCache:
             # Whoever wants a new token waits, lest it be deleted for the old one.
             flights.clear(pause)
             failure = self._end_epoch(entry)
-            if instrumentation.observers:
-                instrumentation.emit(
-                    StepInvalidated(
-                        at=instrumentation.now(),
-                        pipeline=self._pipeline,
-                        step=entry.step,
-                        generation=generation,
-                        cause=cause,
-                    )
-                )
+            self._reports.invalidated(entry.step, generation, cause)
         finally:
             try:
                 flights.land(pause)
@@ -379,28 +365,11 @@ class TokenCache:
 
     def _failed(self, step: str, operation: StorageOperation, error: Exception) -> None:
         _log.warning("The token storage failed on a %s (%s).", operation, type(error).__name__)
-        if instrumentation.observers:
-            instrumentation.emit(
-                StorageFailed(
-                    at=instrumentation.now(),
-                    pipeline=self._pipeline,
-                    step=step,
-                    operation=operation,
-                    error=error_text(error),
-                )
-            )
+        self._reports.storage_failed(step, operation, error)
 
     def _lock_failed(self, step: str, error: Exception) -> None:
         _log.warning("The lock of step %r failed (%s).", step, type(error).__name__)
-        if instrumentation.observers:
-            instrumentation.emit(
-                LockUnavailable(
-                    at=instrumentation.now(),
-                    pipeline=self._pipeline,
-                    step=step,
-                    error=error_text(error),
-                )
-            )
+        self._reports.lock_failed(step, error)
 
 
 def _derived_generation(entry: Entry, token: TokenData, epoch: str) -> str:
