@@ -197,6 +197,11 @@ class _ProviderStep(TokenFetcherInterface):
     def name(self) -> str:
         return self._provider.service_name
 
+    @property
+    def fetch_timeout(self) -> timedelta:
+        """A refresh that is refused, and the grants that take its place: 30 seconds each."""
+        return timedelta(seconds=90)
+
     def fetch(self, context: dict[str, TokenData] | None = None) -> TokenData:  # noqa: ARG002
         return self._provider.fetch_token()
 

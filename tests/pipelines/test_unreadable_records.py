@@ -1,5 +1,7 @@
 """Records that nobody can read, or that belong elsewhere."""
 
+import pickle
+
 import pytest
 
 from doubles import (
@@ -10,12 +12,9 @@ from doubles import (
     faults,
     recorded,
 )
-from requestforge import (
-    TokenFetchPipeline,
-)
-from requestforge.events import (
-    StepMissed,
-)
+from requestforge import TokenData, TokenFetchPipeline
+from requestforge.events import StepMissed
+from requestforge.interfaces import TokenStorageInterface
 
 pytestmark = pytest.mark.compat
 
@@ -122,3 +121,39 @@ def test_an_unreadable_epoch_is_deleted(app: CountingStep) -> None:
         pipeline.execute()
     assert ("read", "app") in faults(events)
     assert "shop:app#epoch" not in storage.texts
+
+
+@SHARED
+def test_a_record_that_cannot_be_unpickled_is_a_miss_and_deleted(
+    app: CountingStep, user: CountingStep, shared: bool
+) -> None:
+    """A storage that pickles may choke on a record, too; the records beside it are used."""
+    storage = PicklingStorage(shared=shared)
+    pipeline = TokenFetchPipeline([app, user], storage, "shop")
+    pipeline.execute()
+    storage.pickles["shop:app"] = b"garbage"
+    with recorded() as events:
+        assert pipeline.execute().access_token == "user-1"
+    assert ("read", "app") in faults(events)
+    assert (app.fetches, user.fetches) == (2, 1)
+
+
+class PicklingStorage(TokenStorageInterface):
+    """Keeps pickles, as many caches do."""
+
+    def __init__(self, *, shared: bool) -> None:
+        self.shared = shared
+        self.pickles: dict[str, bytes] = {}
+
+    def get(self, key: str) -> TokenData | None:
+        pickled = self.pickles.get(key)
+        return None if pickled is None else pickle.loads(pickled)
+
+    def set(self, key: str, token: TokenData) -> None:
+        self.pickles[key] = pickle.dumps(token)
+
+    def delete(self, key: str) -> None:
+        self.pickles.pop(key, None)
+
+    def exists(self, key: str) -> bool:
+        return key in self.pickles

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pickle import UnpicklingError
 
 from requestforge import instrumentation
 from requestforge._execution.flight import Demand, Flight, Flights
@@ -22,7 +23,7 @@ _log = logging.getLogger("requestforge")
 _EPOCH_LIFE = timedelta(days=30)
 _EPOCH_SUFFIX = "#epoch"
 # What a storage raises for a record that it cannot make sense of; all else is a fault of its own.
-_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, EOFError)
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, EOFError, UnpicklingError)
 
 
 @dataclass(slots=True)
