@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from pytest_requestforge._extras import needed_by
+
 if TYPE_CHECKING:
     from pytest_requestforge.assertions import (
         assert_cache_hits,
@@ -44,7 +46,8 @@ def __getattr__(name: str) -> object:
     # pytest loads this package in every run, so that each name is imported at its first use.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(f"{__name__}.{_HOMES.get(name, 'assertions')}")
+    with needed_by(f"{__name__}.{name}"):
+        home = import_module(f"{__name__}.{_HOMES.get(name, 'assertions')}")
     value = globals()[name] = getattr(home, name)
     return value
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import requests.sessions  # noqa: F401 - before a freeze, for the clock that it picks
@@ -119,7 +119,9 @@ def frozen(start: datetime) -> Iterator[Hands]:
 def sleeping_by(sleep: Callable[[float], object]) -> Iterator[None]:
     """Make `time.sleep` call `sleep` within the block, in this thread and in those to come.
 
-    Threads that are there already, and those of a fake server, go on sleeping for real.
+    Threads that are there already, and those of a fake server, go on sleeping for real. So does
+    the standard library where it sleeps on its own account: `subprocess` looks in that way whether
+    a process has ended, and gives up by monotonic time, which stays real.
     """
     bystanders = frozenset(threading.enumerate()) - {threading.current_thread()}
     sleeper = _Sleeper(sleep, bystanders)
@@ -150,17 +152,35 @@ _sleep_names: dict[str, tuple[int, int, Sequence[str]]] = {}
 def _sleep(seconds: float, /) -> None:
     """Sleep by the innermost clock; once there is none, for real: some module may keep this."""
     sleeper = _sleepers[-1] if _sleepers else None
-    if sleeper is None or threading.current_thread() in sleeper.bystanders or _is_in_server():
+    if sleeper is None or threading.current_thread() in sleeper.bystanders or _is_foreign():
         real_sleep(seconds)
     else:
         sleeper.sleep(seconds)
 
 
-def _is_in_server() -> bool:
+def _is_foreign() -> bool:
+    """Whether it is not the code under test that sleeps."""
+    frames = _frames()
+    return _is_stdlib(next(frames)) or any(_module(frame) == _SERVER for frame in frames)
+
+
+def _frames() -> Iterator[FrameType]:
+    """The callers of `time.sleep`, the innermost first."""
     frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__") != _SERVER:
+    while frame is not None:
+        if _module(frame) != __name__:
+            yield frame
         frame = frame.f_back
-    return frame is not None
+
+
+def _is_stdlib(frame: FrameType) -> bool:
+    """Whether the standard library sleeps; a thread that was given `sleep` to run does not."""
+    is_own = _module(frame).partition(".")[0] in sys.stdlib_module_names
+    return is_own and "sleep" in frame.f_code.co_names
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
 
 
 def _names_of_sleep(module: ModuleType) -> Sequence[str]:

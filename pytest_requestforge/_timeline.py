@@ -45,8 +45,11 @@ def clock_time(moment: datetime, evidence: Evidence) -> str:
 
 
 def _start(evidence: Evidence) -> datetime | None:
-    requests, invalidations = evidence.history[:1], evidence.invalidations[:1]
-    return min((*(one.at for one in requests), *(one.at for one in invalidations)), default=None)
+    """When the first thing happened, even if the clock was set back later."""
+    requests, invalidations = evidence.history, evidence.invalidations
+    if invalidations and (not requests or invalidations[0].after == 0):
+        return invalidations[0].at
+    return requests[0].at if requests else None
 
 
 def _happenings(

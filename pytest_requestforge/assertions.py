@@ -164,7 +164,14 @@ class FetchCounts(dict[str, int]):
     def explain(self, expected: Mapping[str, int]) -> list[str]:
         """Lines that tell how the counts differ from the expected ones, and what happened."""
         exact = {**dict.fromkeys(self, 0), **expected}
-        return fetch_failure(self._witness.evidence(), exact).splitlines()
+        idle = [step for step, count in expected.items() if count == 0 and step not in self]
+        if not idle:
+            return fetch_failure(self._witness.evidence(), exact).splitlines()
+        left_out = (
+            f"fetch_counts leaves out steps without a request, so do not name "
+            f"{', '.join(idle)} here; assert_fetch_counts({idle[0]}=0) may"
+        )
+        return fetch_failure(self._witness.evidence(), exact, info=left_out).splitlines()
 
 
 class Assertions(Witness):

@@ -14,6 +14,7 @@ from pytest_requestforge._freezing import (
     real_sleep,
     sleeping_by,
 )
+from pytest_requestforge._running import running
 from requestforge.config import TokenData
 from requestforge.events import Event, StepCached, StepFetched, TokenReplaced
 from requestforge.instrumentation import observe, use_clock
@@ -33,7 +34,10 @@ class Clock:
     time-machine that is there already is adopted: the clock then shows and moves its time.
 
     A pause of the library, and `time.sleep` in the threads of the test, takes no time and advances
-    the clock. Threads that were there before, and those of a fake server, sleep for real.
+    the clock. Threads that were there before, those of a fake server, and the standard library
+    itself, as in `subprocess.run(timeout=...)`, sleep for real.
+
+    Clocks nest: the inner one goes on from the time of the outer one, which has it back afterwards.
 
     Args:
         start: what it shows at first, a datetime or a text in ISO 8601; naive: local time; None:
@@ -133,9 +137,16 @@ class Clock:
         """Move on by that long, such as `advance(90)` or `advance(minutes=5)`; the new time.
 
         Raises:
+            TypeError: the way is not given in numbers.
             ValueError: it would go back; `move_to` can.
         """
-        by = timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days, weeks=weeks)
+        try:
+            by = timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days, weeks=weeks)
+        except TypeError as error:
+            raise TypeError(
+                "advance takes numbers, as in advance(90) or advance(minutes=5); "
+                "of a timedelta give its total_seconds()."
+            ) from error
         if by < timedelta():
             raise ValueError(f"A clock cannot advance by {by}; set it back with move_to.")
         return self._move(by)
@@ -145,6 +156,10 @@ class Clock:
 
         Args:
             moment: a datetime or a text in ISO 8601; naive: local time.
+
+        Raises:
+            TypeError: it is neither.
+            ValueError: the text has another form.
         """
         with self._lock:
             return self._move(_aware(moment) - self.now())
@@ -159,6 +174,7 @@ class Clock:
 
         Raises:
             LookupError: no token of the step has been seen.
+            TypeError: it is neither a token nor a name.
             ValueError: the token has no end.
         """
         if isinstance(token_or_step, str):
@@ -175,9 +191,7 @@ class Clock:
         Args:
             server: by how many seconds; negative: behind.
         """
-        from pytest_requestforge.fake_auth import _active  # noqa: PLC0415 - needs an extra
-
-        for auth in tuple(_active):
+        for auth in running():
             auth.skew(server)
 
     def __repr__(self) -> str:
@@ -185,9 +199,14 @@ class Clock:
 
     def _freeze_time(self, stack: ExitStack) -> None:
         """Go on with hands that everybody sees, until the stack is closed."""
-        adopts = is_frozen()
-        self._hands = stack.enter_context(frozen(self.now()))
+        adopts, nests = is_frozen(), bool(_freezing)
+        self._hands = hands = stack.enter_context(frozen(self.now()))
+        if nests:
+            outer = hands.now()
+            stack.callback(lambda: hands.move(outer - hands.now()))
         stack.callback(self._keep_time)
+        _freezing.append(self)
+        stack.callback(_freezing.remove, self)
         if adopts and self._start is not None:
             self._hands.move(self._start - self.now())
         self._counted = self.now()
@@ -226,14 +245,25 @@ class Clock:
         return self._ends[step]
 
 
-def _aware(moment: datetime | str) -> datetime:
+# The clocks that freeze now, the innermost last.
+_freezing: list[Clock] = []
+
+
+def _aware(moment: object) -> datetime:
     if isinstance(moment, str):
         moment = datetime.fromisoformat(moment)
+    if not isinstance(moment, datetime):
+        raise TypeError(
+            f"A moment is a datetime or a text in ISO 8601, not {type(moment).__name__}."
+        )
     return moment.astimezone(UTC)
 
 
-def _end_of_use(token: TokenData) -> datetime | None:
+def _end_of_use(token: object) -> datetime | None:
     """`expires_at` less the margin that TokenData documents."""
+    if not isinstance(token, TokenData):
+        given = type(token).__name__
+        raise TypeError(f"to_expiry takes a TokenData or the name of a step, not {given}.")
     if token.expires_at is None:
         return None
     end = _aware(token.expires_at)

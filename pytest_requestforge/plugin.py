@@ -4,12 +4,14 @@
 import sys
 import zlib
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pytest
 
 from pytest_requestforge._extras import needed_by
+from pytest_requestforge._running import Server, running, watching
 
 if TYPE_CHECKING:
     from faker import Faker
@@ -25,7 +27,7 @@ _MARKERS = (
     "rf_clock(start, real_sleep): when rf_clock starts, and whether time.sleep really sleeps",
     "rf_fake_auth(transport, strict, seed): how the fake auth servers of the test are made",
 )
-_AUTHS = pytest.StashKey[list["FakeAuth"]]()
+_WATCHED = pytest.StashKey[list["_Watched"]]()
 _RECORDERS = pytest.StashKey[list["Recorder"]]()
 
 
@@ -92,9 +94,7 @@ def rf_fake_auth_factory(request: pytest.FixtureRequest) -> Iterator[FakeAuthFac
 
     def start(base_url: str | None = None, **given: Any) -> FakeAuth:  # noqa: ANN401 - as in the Protocol
         chosen = {name: value for name, value in given.items() if value is not None}
-        auth = stack.enter_context(FakeAuth(base_url, **{**defaults, **chosen}))
-        request.node.stash.setdefault(_AUTHS, []).append(auth)
-        return auth
+        return stack.enter_context(FakeAuth(base_url, **{**defaults, **chosen}))
 
     with ExitStack() as stack:
         yield start
@@ -122,11 +122,15 @@ def rf_clock(request: pytest.FixtureRequest) -> Iterator["Clock"]:
         for name in ("freezer", "time_machine")
         if name in request.fixturenames
     }
-    settings = _marked(request, "rf_clock")
+    marked = _marked(request, "rf_clock")
     start = request.config.getini("rf_clock_start")
-    if start and not is_frozen():
-        settings = {"start": start, **settings}
-    clock = Clock(**settings)
+    settings = {"start": start, **marked} if start and not is_frozen() else marked
+    try:
+        clock = Clock(**settings)
+    except (TypeError, ValueError) as error:
+        sources = {"start": "rf_clock_start", **dict.fromkeys(marked, "@pytest.mark.rf_clock")}
+        given = ", ".join(f"{name}={settings[name]!r} of {sources[name]}" for name in settings)
+        raise pytest.UsageError(f"There is no clock with {given}: {error}") from None
     if "time_machine" in tools and not is_frozen():
         # It would refuse to travel once freezegun has frozen the time.
         tools["time_machine"].move_to(clock.now().timestamp(), tick=False)
@@ -215,14 +219,43 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Watch every fake auth server that runs during the test, whoever has started it."""
+    watched = item.config.stash.setdefault(_WATCHED, [])
+    watched[:] = [_Watched(each.auth, len(each.auth.journal)) for each in watched]
+
+    def watch(auth: Server) -> None:
+        watched.append(_Watched(auth, len(auth.journal)))
+
+    with watching(watch):
+        result = yield
+    runs = running()
+    watched[:] = [each for each in watched if each.auth in runs]
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Judge the requests of a setup that fails, which no call will follow."""
+    try:
+        return (yield)
+    except BaseException:
+        _judge(item)
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test that passed but sent a request which no endpoint matches."""
-    result = yield
-    strict = (auth for auth in item.stash.get(_AUTHS, []) if auth.strict)
-    said = [auth.explain_unmatched() for auth in strict if auth.unmatched]
-    if said:
-        pytest.fail("\n".join(said), pytrace=False)
-    return result
+    with _unmatched_failing(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Report such a request of a teardown, as an error: the test has its result by then."""
+    with _unmatched_failing(item):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -232,11 +265,12 @@ def pytest_runtest_makereport(
     """Add the timeline to a failure that does not tell it yet, and the unmatched requests."""
     report = yield
     if report.failed:
-        auths = item.stash.get(_AUTHS, [])
-        for auth in auths:
-            _add_section(report, "requestforge unmatched requests", auth.explain_unmatched())
-            _add_section(report, "requestforge timeline", auth.timeline())
-        for recorder in [] if auths else item.stash.get(_RECORDERS, []):
+        watched = [each for each in item.config.stash.get(_WATCHED, []) if each.is_of_test()]
+        for each in watched:
+            unmatched = each.auth.explain_unmatched(each.began)
+            _add_section(report, "requestforge unmatched requests", unmatched)
+            _add_section(report, "requestforge timeline", each.auth.timeline())
+        for recorder in [] if watched else item.stash.get(_RECORDERS, []):
             _add_section(report, "requestforge timeline", recorder.timeline())
     return report
 
@@ -250,6 +284,49 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
     if not isinstance(counts, assertions.FetchCounts) or not isinstance(expected, Mapping):
         return None
     return [f"{left} == {right}", *counts.explain(expected)]
+
+
+@dataclass
+class _Watched:
+    """A fake auth server that runs during the test.
+
+    Attributes:
+        auth: the server.
+        began: how long its journal was when the test, or the server, began.
+        judged: up to where its journal has been judged.
+    """
+
+    auth: Server
+    began: int
+    judged: int = 0
+
+    def is_of_test(self) -> bool:
+        """Whether the test has to do with it."""
+        return self.began == 0 or len(self.auth.journal) > self.began
+
+    def judge(self) -> str:
+        """What to say of unmatched requests since it was judged last; "" without any."""
+        since = max(self.began, self.judged)
+        self.judged = len(self.auth.journal)
+        return self.auth.explain_unmatched(since) if self.auth.strict else ""
+
+
+def _judge(item: pytest.Item) -> str:
+    said = (each.judge() for each in item.config.stash.get(_WATCHED, []))
+    return "\n".join(filter(None, said))
+
+
+@contextmanager
+def _unmatched_failing(item: pytest.Item) -> Iterator[None]:
+    """Let unmatched requests fail the block, unless it fails by itself."""
+    try:
+        yield
+    except BaseException:
+        _judge(item)
+        raise
+    said = _judge(item)
+    if said:
+        pytest.fail(said, pytrace=False)
 
 
 def _add_section(report: pytest.TestReport, title: str, text: str) -> None:

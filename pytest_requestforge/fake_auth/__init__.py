@@ -1,22 +1,25 @@
 """FakeAuth, an auth server for tests whose tokens are really enforced."""
 
 import secrets
-import threading
 from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
-from urllib.parse import SplitResult, unquote
+from urllib.parse import unquote
 from wsgiref.types import WSGIApplication
 
+from pytest_requestforge._running import dismiss, enlist, tell
 from pytest_requestforge.assertions import Assertions
 from pytest_requestforge.fake_auth.app import App
 from pytest_requestforge.fake_auth.definitions import (
     fields,
     headers,
     http_url,
+    json_value,
     lifetime,
     located,
+    step_name,
+    token_headers,
 )
 from pytest_requestforge.fake_auth.endpoints import (
     Demands,
@@ -27,16 +30,13 @@ from pytest_requestforge.fake_auth.endpoints import (
 from pytest_requestforge.fake_auth.explain import explain
 from pytest_requestforge.fake_auth.incoming import origin_of
 from pytest_requestforge.fake_auth.journal import Entry, Journal
-from pytest_requestforge.fake_auth.serving import Pipeline, endpoints_of
+from pytest_requestforge.fake_auth.serving import Pipeline, endpoints_of, refuse_other_origins
 from pytest_requestforge.fake_auth.transports import Transport, make_carrier
 from pytest_requestforge.recorder import Recorder
 
 __all__ = ["Entry", "FakeAuth", "Journal", "Resource", "TokenEndpoint"]
 
 _BASE_URL = "https://auth.example.test"
-
-_active: list["FakeAuth"] = []
-_lock = threading.Lock()
 
 
 class FakeAuth(Assertions):
@@ -57,7 +57,8 @@ class FakeAuth(Assertions):
     Args:
         base_url: of endpoints that are given as a path; None: https://auth.example.test.
         transport: "inprocess" or "loopback".
-        strict: whether an unmatched request fails a test of pytest.
+        strict: whether an unmatched request fails: under pytest the test, however the server was
+            started; else the `with` block, which raises AssertionError when it ends as planned.
         seed: the tokens follow from it; None: a random one.
 
     Raises:
@@ -67,6 +68,8 @@ class FakeAuth(Assertions):
 
     journal: Journal
     recorder: Recorder
+    seed: int
+    transport: Transport
 
     def __init__(
         self,
@@ -78,13 +81,15 @@ class FakeAuth(Assertions):
     ) -> None:
         self._base = http_url(base_url or _BASE_URL)
         self.transport = transport
-        self.strict = strict
+        self.strict: bool = strict
         self.seed = secrets.randbits(32) if seed is None else seed
         self.journal = Journal()
         self.recorder = Recorder(self.journal)
         self._app = App(origin_of(self._base), self.journal)
         self._carrier = make_carrier(transport, self._app)
         self._is_started = False
+        self._is_watched = False
+        self._began = 0
 
     @property
     def base_url(self) -> str:
@@ -108,18 +113,23 @@ class FakeAuth(Assertions):
 
     @property
     def endpoints(self) -> Mapping[str, TokenEndpoint]:
-        """The token endpoints by name."""
-        mine = (each for each in self._app.endpoints if isinstance(each, TokenEndpoint))
-        return {endpoint.name: endpoint for endpoint in mine}
+        """The token endpoints by name; of several with one name the first."""
+        mine = [each for each in self._app.endpoints if isinstance(each, TokenEndpoint)]
+        return dict(reversed({each.name: each for each in reversed(mine)}.items()))
 
     @property
     def unmatched(self) -> list[Entry]:
         """The requests that matched no endpoint."""
         return [entry for entry in self.journal if entry.kind == "unmatched"]
 
-    def explain_unmatched(self) -> str:
-        """For each unmatched request the closest endpoint, and each difference; "" without any."""
-        return explain(self.unmatched, self._app.endpoints)
+    def explain_unmatched(self, since: int = 0) -> str:
+        """For each unmatched request the closest endpoint, and each difference; "" without any.
+
+        Args:
+            since: only of those that came after this mark of the journal.
+        """
+        late = [entry for entry in self.unmatched if entry.number > since]
+        return explain(late, self._app.endpoints)
 
     def token(
         self,
@@ -148,18 +158,22 @@ class FakeAuth(Assertions):
             in_header: response header that holds the token; None: it is in the body.
 
         Raises:
-            ValueError: the name or the request is taken, `at` has another form, `expires_in` is
-                negative, or a required token is of another FakeAuth.
+            TypeError: `expires_in` or the endpoint of a token is something else.
+            ValueError: the name is empty, it or the request is taken, `at` has another form,
+                `expires_in` is negative, or a required token is of another FakeAuth.
         """
         demands = Demands(
-            headers=headers(requires or {}, self.endpoints), body=fields(body or {}, self.endpoints)
+            headers=headers(requires or {}, self._app), body=fields(body or {}, self._app)
         )
         scheme = "Bearer " if (in_header or "").casefold() == "authorization" else ""
         place = TokenPlace(header=in_header, scheme=scheme)
         method, url = located(at, self._base)
-        return self._add_token(
-            name, method, url, demands, place=place, lifetime=lifetime(expires_in)
-        )
+        endpoint = TokenEndpoint(
+            step_name(name, self.endpoints), method, origin_of(url), unquote(url.path), demands,
+            server=self._app, place=place, lifetime=lifetime(expires_in),
+        )  # fmt: skip
+        self._app.add(endpoint)
+        return endpoint
 
     def resource(
         self,
@@ -180,15 +194,16 @@ class FakeAuth(Assertions):
             status: of the answer.
 
         Raises:
+            TypeError: `json` or the endpoint of a token is something else.
             ValueError: the request is taken, `at` has another form, or a required token is of
                 another FakeAuth.
         """
-        needed = {} if needs is None else {"Authorization": needs}
-        demands = Demands(headers=headers({**needed, **(requires or {})}, self.endpoints))
+        needed = {} if needs is None else token_headers({"Authorization": needs}, self._app)
+        demands = Demands(headers={**needed, **headers(requires or {}, self._app)})
         method, url = located(at, self._base)
         endpoint = Resource(
             f"{method} {unquote(url.path)}", method, origin_of(url), unquote(url.path), demands,
-            server=self._app, status=status, json=json,
+            server=self._app, status=status, json=json_value(json),
         )  # fmt: skip
         self._app.add(endpoint)
         return endpoint
@@ -201,23 +216,23 @@ class FakeAuth(Assertions):
         override adds beyond these must be there, whatever its value. The tokens live as long as the
         step's `ttl`, which the answer does not tell; without one for an hour, which it tells.
 
-        A step whose name has an endpoint already keeps that one.
+        A step whose name has an endpoint from `token` keeps it; one of a further pipeline that asks
+        otherwise gets a further one. On loopback each must ask `auth.url`; other hosts are real.
 
         Returns:
             The endpoints by name of their step.
 
         Raises:
-            ValueError: two steps send the same request, or a step cannot build its request with
-                tokens that stand in for real ones.
+            RuntimeError: on loopback, it has not been started yet.
+            ValueError: two steps send the same request; or one cannot build its request with tokens
+                that stand in for real ones, has two fields in one place, or asks other hosts.
         """
-        for step in list(endpoints_of(pipeline, self.endpoints)):
-            self._add_token(
-                step.name, step.method, http_url(step.url), step.demands,
-                place=step.place, lifetime=step.lifetime, tells_lifetime=step.tells_lifetime,
-            )  # fmt: skip
-        return {
-            name: self.endpoints[name] for name in pipeline.step_names if name in self.endpoints
-        }
+        if self._app.carrier is not None:
+            refuse_other_origins(pipeline, self._app.carrier())
+        found = {name: each for name, each in self.endpoints.items() if each.by_hand}
+        for step in list(endpoints_of(pipeline, found)):
+            found[step.name] = self._app.serve(step.endpoint(self._app))
+        return {name: found[name] for name in pipeline.step_names if name in found}
 
     def skew(self, seconds: float) -> None:
         """Set the clock of the server ahead of the library's by so many seconds; negative: back."""
@@ -231,11 +246,11 @@ class FakeAuth(Assertions):
         """
         if self._is_started:
             raise RuntimeError(f"{self!r} has been started already.")
-        with _lock:
-            # Two that are started together with one seed still issue different tokens.
-            self._app.book.seed(f"{self.seed}/{len(_active)}")
-            _active.append(self)
+        # Two that run together with one seed still issue different tokens.
+        self._app.book.seed(f"{self.seed}/{enlist(self)}")
         self._is_started = True
+        self._began = self.journal.mark()
+        self._is_watched = tell(self)
         self.recorder.__enter__()
         self._carrier.start()
 
@@ -248,8 +263,7 @@ class FakeAuth(Assertions):
         self._carrier.stop()
         self.recorder.__exit__(None, None, None)
         self._is_started = False
-        with _lock:
-            _active.remove(self)
+        dismiss(self)
 
     def __enter__(self) -> Self:
         """Start."""
@@ -262,28 +276,16 @@ class FakeAuth(Assertions):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop."""
+        """Stop.
+
+        Raises:
+            AssertionError: it is strict, a request was unmatched, the block has no error of its
+                own, and there is no test of pytest to fail.
+        """
         self.stop()
+        said = self.explain_unmatched(self._began)
+        if said and self.strict and kind is None and not self._is_watched:
+            raise AssertionError(said)
 
     def __repr__(self) -> str:
         return f"<FakeAuth {self._base.geturl()} {self.transport}, seed {self.seed}>"
-
-    def _add_token(
-        self,
-        name: str,
-        method: str,
-        url: SplitResult,
-        demands: Demands,
-        *,
-        place: TokenPlace,
-        lifetime: timedelta | None,
-        tells_lifetime: bool = True,
-    ) -> TokenEndpoint:
-        if name in self.endpoints:
-            raise ValueError(f"There is a token endpoint {name!r} already; choose another name.")
-        endpoint = TokenEndpoint(
-            name, method, origin_of(url), unquote(url.path), demands,
-            server=self._app, place=place, lifetime=lifetime, tells_lifetime=tells_lifetime,
-        )  # fmt: skip
-        self._app.add(endpoint)
-        return endpoint

@@ -11,7 +11,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from werkzeug.wrappers import Response
 
 from pytest_requestforge.fake_auth.checks import Problem
-from pytest_requestforge.fake_auth.endpoints import Answer, Endpoint, refusal
+from pytest_requestforge.fake_auth.endpoints import Answer, Endpoint, TokenEndpoint, refusal
 from pytest_requestforge.fake_auth.explain import closest
 from pytest_requestforge.fake_auth.incoming import SAFE, Incoming, read
 from pytest_requestforge.fake_auth.journal import HELD, Entry, Journal
@@ -36,9 +36,9 @@ class App:
 
     def __init__(self, origin: str, journal: Journal) -> None:
         self.endpoints: list[Endpoint] = []
-        self.book = TokenBook()
+        self.book: TokenBook = TokenBook()
         self.carrier: Callable[[], str] | None = None
-        self.skew = timedelta(0)
+        self.skew: timedelta = timedelta(0)
         self._origin = origin
         self._journal = journal
         self._mask = Mask(self.book)
@@ -68,6 +68,18 @@ class App:
         self._mask.learn(endpoint.demands.headers)
         self._mask.learn(endpoint.demands.body)
         self.endpoints.append(endpoint)
+
+    def serve(self, endpoint: TokenEndpoint) -> TokenEndpoint:
+        """The endpoint, added, or the one that is there already and does the same.
+
+        Raises:
+            ValueError: no request could tell it from another one.
+        """
+        for other in self.endpoints:
+            if isinstance(other, TokenEndpoint) and endpoint.does_the_same_as(other):
+                return other
+        self.add(endpoint)
+        return endpoint
 
     def now(self) -> datetime:
         """The clock of the server (aware UTC)."""
@@ -105,9 +117,11 @@ class App:
             held = self._journal.append(
                 self._entry(incoming, endpoint, Answer(HELD, None, reason=waits))
             )
-        hold.wait()
+        timed_out = hold.wait()
         with self._lock:
             answer = self._answer(incoming, endpoint)
+            if timed_out is not None:
+                answer = replace(answer, reason=f"{answer.reason}, {timed_out}")
             entry = self._entry(incoming, endpoint, answer)
             self._journal.settle(replace(entry, number=held.number))
             return answer

@@ -1,11 +1,12 @@
 """How the calls of a test become what an endpoint demands."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Container, Mapping
 from datetime import timedelta
 from urllib.parse import SplitResult, urlsplit
 
 from pytest_requestforge.fake_auth.checks import Carries
-from pytest_requestforge.fake_auth.endpoints import TokenEndpoint
+from pytest_requestforge.fake_auth.endpoints import Server, TokenEndpoint
 
 _BEARER = "Bearer "
 
@@ -18,7 +19,7 @@ def located(at: str, base: SplitResult) -> tuple[str, SplitResult]:
     """
     method, _, place = at.partition(" ")
     url = base.geturl().rstrip("/") + place if place.startswith("/") else place
-    if not method.isalpha() or "?" in url:
+    if not method.isalpha() or not url or "?" in url:
         raise ValueError(
             f"An endpoint is given as 'METHOD /path' or 'METHOD https://host/path', without a "
             f"query, not as {at!r}."
@@ -35,65 +36,123 @@ def http_url(url: str) -> SplitResult:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"A URL of a fake auth server is http(s)://host/path, not {url!r}.")
-    return parts._replace(path=parts.path or "/")
+    return parts._replace(path=_without_dots(parts.path) or "/")
+
+
+def step_name(name: str, taken: Container[str]) -> str:
+    """The name of a further token endpoint.
+
+    Raises:
+        ValueError: it is empty or taken.
+    """
+    if not name:
+        raise ValueError("A token endpoint needs a name, that of its step; this one is empty.")
+    if name in taken:
+        raise ValueError(f"There is a token endpoint {name!r} already; choose another name.")
+    return name
+
+
+def json_value(value: object) -> object:
+    """The value, which can be the body of an answer.
+
+    Raises:
+        TypeError: JSON cannot hold it.
+    """
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"json= is the body of the answer, which it cannot be: {error}.") from error
+    return value
 
 
 def lifetime(expires_in: float | timedelta | None) -> timedelta | None:
     """The life of a token, given in seconds or as timedelta.
 
     Raises:
+        TypeError: it is neither.
         ValueError: it is negative.
     """
     if expires_in is None:
         return None
+    if not isinstance(expires_in, int | float | timedelta):
+        raise TypeError(
+            f"expires_in is a number of seconds or a timedelta, not {type(expires_in).__name__}."
+        )
     given = expires_in if isinstance(expires_in, timedelta) else timedelta(seconds=expires_in)
     if given < timedelta(0):
         raise ValueError(f"expires_in must not be negative, but is {expires_in!r}.")
     return given
 
 
-def headers(
-    requires: Mapping[str, TokenEndpoint | str], own: Mapping[str, TokenEndpoint]
-) -> dict[str, object]:
+def headers(requires: Mapping[str, TokenEndpoint | str], server: Server) -> dict[str, object]:
     """What each header must hold; in `Authorization` a token stands behind its scheme.
 
     Args:
         requires: by name of the header, its value, or the endpoint of the token.
-        own: the token endpoints that there are.
+        server: that the endpoints must belong to.
 
     Raises:
+        TypeError: a value is neither.
+        ValueError: an endpoint is of another FakeAuth.
+    """
+    texts = {name: value for name, value in requires.items() if isinstance(value, str)}
+    tokens = {name: value for name, value in requires.items() if not isinstance(value, str)}
+    return {**texts, **token_headers(tokens, server)}
+
+
+def token_headers(needed: Mapping[str, TokenEndpoint], server: Server) -> dict[str, object]:
+    """The same for headers that all hold tokens.
+
+    Raises:
+        TypeError: something that is no endpoint is given for one.
         ValueError: an endpoint is of another FakeAuth.
     """
     demanded: dict[str, object] = {}
-    for name, value in requires.items():
-        if isinstance(value, str):
-            demanded[name] = value
-        elif name.casefold() == "authorization":
-            schemes = dict.fromkeys((_BEARER, f"{value.place.token_type} ".lstrip()))
-            demanded[name] = Carries(_own(value, own), tuple(schemes))
+    for name, endpoint in needed.items():
+        step = _own(endpoint, server)
+        if name.casefold() == "authorization":
+            schemes = dict.fromkeys((_BEARER, f"{endpoint.place.token_type} ".lstrip()))
+            demanded[name] = Carries(step, tuple(schemes))
         else:
-            demanded[name] = Carries(_own(value, own))
+            demanded[name] = Carries(step)
     return demanded
 
 
-def fields(body: Mapping[str, object], own: Mapping[str, TokenEndpoint]) -> dict[str, object]:
+def fields(body: Mapping[str, object], server: Server) -> dict[str, object]:
     """What each field must hold; endpoints stand for their tokens, at any depth.
 
     Raises:
         ValueError: an endpoint is of another FakeAuth.
     """
-    return {name: _value(value, own) for name, value in body.items()}
+    return {name: _value(value, server) for name, value in body.items()}
 
 
-def _value(value: object, own: Mapping[str, TokenEndpoint]) -> object:
+def _value(value: object, server: Server) -> object:
     if isinstance(value, TokenEndpoint):
-        return Carries(_own(value, own))
+        return Carries(_own(value, server))
     if isinstance(value, Mapping):
-        return fields(value, own)
-    return [_value(item, own) for item in value] if isinstance(value, list | tuple) else value
+        return fields(value, server)
+    return [_value(item, server) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _own(endpoint: TokenEndpoint, own: Mapping[str, TokenEndpoint]) -> str:
-    if own.get(endpoint.name) is not endpoint:
+def _own(endpoint: object, server: Server) -> str:
+    if not isinstance(endpoint, TokenEndpoint):
+        raise TypeError(
+            f"A token is demanded by its endpoint, which token() and serve() give, "
+            f"not by {type(endpoint).__name__}."
+        )
+    if endpoint.server is not server:
         raise ValueError(f"{endpoint!r} is of another FakeAuth, whose tokens are unknown here.")
     return endpoint.name
+
+
+def _without_dots(path: str) -> str:
+    """The path as clients send it (RFC 3986 section 5.2.4)."""
+    kept: list[str] = []
+    parts = path.split("/")
+    for part in parts:
+        if part == "..":
+            del kept[max(1, len(kept) - 1) :]
+        elif part != ".":
+            kept.append(part)
+    return "/".join(kept) + ("/" if parts[-1] in {".", ".."} else "")

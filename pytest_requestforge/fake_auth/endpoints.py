@@ -114,7 +114,8 @@ class Endpoint(ABC):
     def hold(self, n: int, *, timeout: float = HOLD_TIMEOUT) -> Iterator[Hold]:
         """Hold the requests that come here until `n` of them wait, or the block ends.
 
-        A held request is in the journal from its arrival on.
+        A held request is in the journal from its arrival on. One that the timeout lets go is
+        answered, and its reason in the journal tells of it.
 
         Example:
             >>> with app.hold(n=8) as held:
@@ -187,6 +188,7 @@ class TokenEndpoint(Endpoint):
         lifetime: of its tokens; None: they live until revoked.
         tells_lifetime: whether the answer has it.
         place: where the answer has the token.
+        by_hand: whether `token` has defined it, and not `serve`.
     """
 
     _: KW_ONLY
@@ -194,6 +196,19 @@ class TokenEndpoint(Endpoint):
     lifetime: timedelta | None = None
     tells_lifetime: bool = True
     place: TokenPlace = field(default_factory=TokenPlace)
+    by_hand: bool = True
+    _issued: list[Issued] = field(default_factory=list, init=False)
+
+    def does_the_same_as(self, other: "TokenEndpoint") -> bool:
+        """Whether nobody could tell the two from each other."""
+        mine, its = (
+            (
+                each.name, each.method, each.origin, each.path, each.demands,
+                each.place, each.lifetime, each.tells_lifetime,
+            )
+            for each in (self, other)
+        )  # fmt: skip
+        return mine == its
 
     def revoke(self) -> None:
         """Withdraw its last token, and with it those that it bought.
@@ -201,29 +216,29 @@ class TokenEndpoint(Endpoint):
         Raises:
             LookupError: it has issued none yet.
         """
-        tokens = self.server.book.of(self.name)
-        if not tokens:
+        if not self._issued:
             raise LookupError(
                 f"{self.name} has issued no token yet, so there is none to revoke; "
                 f"let a client fetch one first."
             )
-        tokens[-1].revoked = True
+        self._issued[-1].revoked = True
 
     def revoke_all(self) -> None:
         """Withdraw all its tokens, and with them those that they bought."""
-        for token in self.server.book.of(self.name):
+        for token in self._issued:
             token.revoked = True
 
     def expire(self) -> None:
         """End the life of all its tokens now; tokens that they bought live on."""
         now = self.server.now()
-        for token in self.server.book.of(self.name):
+        for token in self._issued:
             token.expires_at = now if token.expires_at is None else min(now, token.expires_at)
 
     def answer(self, check: Check) -> Answer:
         """A new token (RFC 6749 section 5.1)."""
         end = None if self.lifetime is None else check.now + self.lifetime
         token = self.server.book.issue(self.name, end, check.parents)
+        self._issued.append(token)
         place = self.place
         content: dict[str, Any] = {}
         headers = {"Cache-Control": "no-store", "Pragma": "no-cache"}

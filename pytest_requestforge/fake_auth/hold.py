@@ -57,6 +57,8 @@ class Hold:
                 self._opened.set()
             return None if self._opened.is_set() else f"held: {self._arrived} of {self._n} wait"
 
-    def wait(self) -> None:
-        """Wait until the hold opens, or its timeout has passed."""
-        self._opened.wait(self._timeout)
+    def wait(self) -> str | None:
+        """Wait until the hold opens; what the journal says if its timeout passes before."""
+        if self._opened.wait(self._timeout):
+            return None
+        return f"hold timed out: {self._arrived} of {self._n} came"

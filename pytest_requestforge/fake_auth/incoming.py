@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qs, quote
 from wsgiref.types import WSGIEnvironment
 
+import idna
 from werkzeug.wrappers import Request
 
 from pytest_requestforge.fake_auth.wsgi import BY_ORIGIN
@@ -78,8 +79,16 @@ def read(environ: WSGIEnvironment) -> Incoming:
 
 
 def origin(scheme: str, host: str) -> str:
-    """Scheme, host and port, the port left out where it is the scheme's own."""
+    """Scheme, host and port, the port left out where it is the scheme's own.
+
+    Raises:
+        UnicodeError: the host is none, not even an international one (RFC 5891).
+    """
     plain = host.rpartition("@")[2].lower()
+    if not plain.isascii():
+        name, colon, port = plain.partition(":")
+        # As `requests` writes it.
+        plain = f"{idna.encode(name, uts46=True).decode()}{colon}{port}"
     return f"{scheme}://{plain.removesuffix(_DEFAULT_PORTS.get(scheme, ':'))}"
 
 

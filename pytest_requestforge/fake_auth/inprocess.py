@@ -42,7 +42,11 @@ class InProcess:
         _interception.add(self._app)
 
     def stop(self) -> None:
-        """Give it back; but threads that began meanwhile and live on do not reach it."""
+        """Give it back; but threads that began meanwhile and live on do not reach it.
+
+        Neither do the threads that those start. A job that was given to a thread of older times,
+        such as one of a pool that several tests share, is not told from any other.
+        """
         _interception.remove(self._app)
 
 
@@ -55,7 +59,9 @@ class _Interception:
 
     `responses` replaces `HTTPAdapter.send`, and each of its mocks hides what was there before.
     So every mock is asked whether it has something for a request, the last one started first;
-    what none of them has goes to an app.
+    what none of them has goes to an app. A thread that has outlived the test in which it began is
+    answered where an app has an endpoint, since it may be of a pool that several tests share; else
+    it is refused, so that no later test fails by what it sends.
     """
 
     def __init__(self) -> None:
@@ -63,6 +69,7 @@ class _Interception:
         self._lock = threading.Lock()
         self._threads_before: set[threading.Thread] = set()
         self._outlived: WeakSet[threading.Thread] = WeakSet()
+        self._start_thread: Callable[[threading.Thread], None] | None = None
         self._hidden: _Send = HTTPAdapter.send
         self._shown: _Send | None = None
         self._mock = responses.RequestsMock(assert_all_requests_are_fired=False)
@@ -81,6 +88,7 @@ class _Interception:
         with self._lock:
             self._apps = tuple(other for other in self._apps if other is not app)
             if not self._apps:
+                self._watch_threads()
                 began = set(threading.enumerate()) - self._threads_before
                 self._outlived.update(thread for thread in began if thread.name != _WATCHDOG)
                 self._uninstall()
@@ -111,7 +119,8 @@ class _Interception:
     ) -> Response:
         apps = self._apps
         if not apps:
-            self._refuse_outlived(request)
+            if not _is_loopback(urlsplit(str(request.url))):
+                self._refuse_outlived(request)
             return hidden(adapter, request, *args, **how)
         return self._answer(apps, hidden, adapter, request, *args, **how)
 
@@ -131,6 +140,8 @@ class _Interception:
             except _NotMocked:
                 pass
         _here.app = _choose(apps, request)
+        if _here.app is not None and not _here.app.knows(*_place(request)):
+            self._refuse_outlived(request)
         return self._answer_or_pass_on(adapter, request, *args, **how)
 
     def _is_mocked(
@@ -150,14 +161,29 @@ class _Interception:
         )
 
     def _refuse_outlived(self, request: PreparedRequest) -> None:
-        url = urlsplit(str(request.url))
-        if threading.current_thread() in self._outlived and not _is_loopback(url):
+        if threading.current_thread() in self._outlived:
+            origin, _ = _place(request)
             raise NoConnectionError(
-                f"A thread that a test had started sent {request.method} to {origin_of(url)} after "
-                f"the FakeAuth of that test had stopped. It does not reach the network; "
-                f"join the threads of a test before it ends.",
+                f"A thread that a test had started sent {request.method} to {origin} after "
+                f"the FakeAuth of that test had stopped. It does not reach the network, nor is it "
+                f"unmatched in a later test; join the threads of a test before it ends.",
                 request=request,
             )
+
+    def _watch_threads(self) -> None:
+        """Have the children of threads that outlive their test count as such, too."""
+        if self._start_thread is not None:
+            return
+        hidden = threading.Thread.start
+
+        def start(thread: threading.Thread) -> None:
+            if threading.current_thread() in self._outlived:
+                with self._lock:
+                    self._outlived.add(thread)
+            hidden(thread)
+
+        self._hidden_start, self._start_thread = hidden, start
+        _replace(threading.Thread, "start", start)
 
     def _install(self) -> None:
         hidden: _Send = HTTPAdapter.send
@@ -177,9 +203,14 @@ class _Interception:
         for response in self._mock.registered():
             response.calls.reset()
         self._mock.calls.reset()
-        if HTTPAdapter.send is self._shown and not any(t.is_alive() for t in self._outlived):
+        if any(thread.is_alive() for thread in self._outlived):
+            return
+        if HTTPAdapter.send is self._shown:
             _replace(HTTPAdapter, "send", self._hidden)
             self._shown = None
+        if threading.Thread.start is self._start_thread:
+            _replace(threading.Thread, "start", self._hidden_start)
+            self._start_thread = None
 
 
 class _Answered(responses.CallbackResponse):
@@ -196,7 +227,7 @@ class _PassedOn(responses.PassthroughResponse):
         return _here.app is None, ""
 
 
-def _replace(owner: type, name: str, function: _Send) -> None:
+def _replace(owner: type, name: str, function: Callable[..., object]) -> None:
     setattr(owner, name, function)
 
 
@@ -207,12 +238,10 @@ def _ask(
 
 
 def _choose(apps: tuple[App, ...], request: PreparedRequest) -> App | None:
-    url = urlsplit(str(request.url))
-    origin = origin_of(url)
+    origin, path = _place(request)
     knowing = [app for app in reversed(apps) if app.knows(origin)]
     if not knowing:
-        return None if _is_loopback(url) else apps[-1]
-    path = unquote(url.path)
+        return None if _is_loopback(urlsplit(str(request.url))) else apps[-1]
     return next((app for app in knowing if app.knows(origin, path)), knowing[0])
 
 
@@ -226,6 +255,12 @@ def _answer(request: PreparedRequest) -> tuple[int, list[tuple[str, str]], bytes
         by_origin=True,
     )
     return int(reply.status.partition(" ")[0]), reply.headers, reply.content
+
+
+def _place(request: PreparedRequest) -> tuple[str, str]:
+    """Origin and decoded path."""
+    url = urlsplit(str(request.url))
+    return origin_of(url), unquote(url.path)
 
 
 def _is_loopback(url: SplitResult) -> bool:

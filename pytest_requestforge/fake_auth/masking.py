@@ -10,9 +10,14 @@ MASK = "***"
 
 _PARTS = re.compile(
     "token|secret|password|passwd|authorization|cookie|apikey|credential|signature|assertion"
-    "|privatekey"
+    "|privatekey|accesskey|passphrase|passcode|codeverifier"
 )
-_EXACT = frozenset({"code", "pin", "otp", "key", "jwt", "session", "sessionid"})
+_EXACT = frozenset(
+    {
+        *("code", "pin", "otp", "totp", "mfacode", "devicecode", "usercode"),
+        *("pass", "pwd", "pw", "key", "jwt", "session", "sessionid"),
+    }
+)
 _SCHEMES = frozenset({"basic", "bearer", "dpop"})
 _SHORTEST = 6
 

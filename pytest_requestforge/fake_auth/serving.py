@@ -4,12 +4,14 @@ import secrets
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import zip_longest
+from itertools import permutations, zip_longest
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from pytest_requestforge.fake_auth.checks import ANYTHING, Carries
-from pytest_requestforge.fake_auth.endpoints import Demands, TokenPlace
-from pytest_requestforge.fake_auth.incoming import FORM, JSON
+from pytest_requestforge.fake_auth.definitions import http_url
+from pytest_requestforge.fake_auth.endpoints import Demands, Server, TokenEndpoint, TokenPlace
+from pytest_requestforge.fake_auth.incoming import FORM, JSON, origin_of
 from requestforge.config import TokenData
 
 _HOUR = timedelta(hours=1)
@@ -50,6 +52,31 @@ class Served:
     lifetime: timedelta
     tells_lifetime: bool
 
+    def endpoint(self, server: Server) -> TokenEndpoint:
+        """The endpoint itself, of that server."""
+        url = http_url(self.url)
+        return TokenEndpoint(
+            self.name, self.method, origin_of(url), unquote(url.path), self.demands,
+            server=server, place=self.place, lifetime=self.lifetime,
+            tells_lifetime=self.tells_lifetime, by_hand=False,
+        )  # fmt: skip
+
+
+def refuse_other_origins(pipeline: Pipeline, origin: str) -> None:
+    """See to it that every HTTP step asks that origin.
+
+    Raises:
+        ValueError: one asks another.
+    """
+    for step in map(pipeline.get_step, pipeline.step_names):
+        asked = origin_of(http_url(step.describe()["url"])) if _is_http(step) else origin
+        if asked != origin:
+            raise ValueError(
+                f"Step {step.name!r} asks {asked}, which this FakeAuth on loopback does not answer "
+                f"for: its credentials would go out. Build the pipeline with auth.url "
+                f"({origin}), or use transport='inprocess', which answers for every host."
+            )
+
 
 def endpoints_of(pipeline: Pipeline, known: Collection[str] = ()) -> Iterator[Served]:
     """The endpoint of each HTTP step, in the order of the steps; other steps have none.
@@ -59,7 +86,8 @@ def endpoints_of(pipeline: Pipeline, known: Collection[str] = ()) -> Iterator[Se
         known: names of steps that have an endpoint already; these are left out.
 
     Raises:
-        ValueError: a step cannot build its request with tokens that stand in for real ones.
+        ValueError: a step cannot build its request with tokens that stand in for real ones, or
+            looks for two things at one place of the answer.
     """
     steps = [pipeline.get_step(name) for name in pipeline.step_names]
     served = {step.name for step in steps if step.name in known or _is_http(step)}
@@ -91,6 +119,8 @@ def _served(step: Any, context: dict[str, TokenData], demanded: "_Demanded") -> 
             f"the earlier steps ({type(error).__name__}), so its endpoint cannot be read from it. "
             f"Define that endpoint with token() before you serve the pipeline."
         ) from error
+    place = _place(facts)
+    _refuse_conflicts(step, place)
     return Served(
         name=step.name,
         method=str(getattr(facts["method"], "value", facts["method"])).upper(),
@@ -100,7 +130,7 @@ def _served(step: Any, context: dict[str, TokenData], demanded: "_Demanded") -> 
             body=demanded.fields(data or {}, facts["request_data"]),
             media_types=(_media_type(headers, facts),),
         ),
-        place=_place(facts),
+        place=place,
         # A ttl of 0 says that the token is not cached, not that it is dead when it arrives.
         lifetime=step.ttl or _HOUR,
         tells_lifetime=step.ttl is None,
@@ -158,3 +188,18 @@ def _place(facts: Mapping[str, Any]) -> TokenPlace:
         type_field=facts["token_type_field"],
         expires_in_field=facts["expires_in_field"],
     )
+
+
+def _refuse_conflicts(step: Any, place: TokenPlace) -> None:  # noqa: ANN401
+    """No path may lead to, or through, the value at another one."""
+    paths = [place.type_field]
+    if place.header is None:
+        paths.append(place.field)
+    if step.ttl is None:
+        paths.append(place.expires_in_field)
+    for one, other in permutations(paths, 2):
+        if f"{other}.".startswith(f"{one}."):
+            raise ValueError(
+                f"Step {step.name!r} looks for one thing at {one!r} of the answer and for another "
+                f"at {other!r}, and no answer has both; change one of these fields."
+            )

@@ -3,6 +3,7 @@
 import random
 import re
 import string
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +22,7 @@ class Issued:
     Attributes:
         text: what the client presents.
         step: name of the endpoint that issued it.
-        number: how many tokens that endpoint had issued with it, from 1.
+        number: how many tokens of that name had been issued with it, from 1.
         expires_at: end of life by the server's clock; None: lives until revoked.
         parents: the tokens that bought it.
         revoked: whether the server has withdrawn it.
@@ -64,32 +65,31 @@ class TokenBook:
 
     def __init__(self) -> None:
         self._random = random.Random()  # noqa: S311 - tokens of tests, to be had again by their seed
+        self._seed = ""
         self._by_text: dict[str, Issued] = {}
-        self._by_step: dict[str, list[Issued]] = {}
+        self._numbers: Counter[str] = Counter()
 
     def seed(self, seed: str) -> None:
-        """Let the texts of all tokens follow from `seed`; once there are some, nothing changes."""
-        if not self._by_text:
+        """Let the texts of all tokens follow from `seed`; the same one again changes nothing."""
+        if seed != self._seed:
+            self._seed = seed
             self._random.seed(seed)
 
     def issue(
         self, step: str, expires_at: datetime | None = None, parents: Sequence[Issued] = ()
     ) -> Issued:
         """A new token, unlike all others."""
-        text = _PREFIX + "".join(self._random.choices(_ALPHABET, k=_LENGTH))
-        tokens = self._by_step.setdefault(step, [])
-        token = Issued(text, step, len(tokens) + 1, expires_at, tuple(parents))
-        tokens.append(token)
+        text = self._text()
+        while text in self._by_text:  # it has had this seed before
+            text = self._text()
+        self._numbers[step] += 1
+        token = Issued(text, step, self._numbers[step], expires_at, tuple(parents))
         self._by_text[text] = token
         return token
 
     def find(self, text: str) -> Issued | None:
         """The token of that text."""
         return self._by_text.get(text)
-
-    def of(self, step: str) -> list[Issued]:
-        """The tokens of a step, oldest first."""
-        return list(self._by_step.get(step, ()))
 
     def within(self, text: str) -> list[Issued]:
         """The tokens that occur in a text, each once, in their order in it."""
@@ -99,6 +99,9 @@ class TokenBook:
     def labelled(self, text: str) -> str:
         """The text with every token in it replaced by its label."""
         return _SHAPE.sub(self._label, text)
+
+    def _text(self) -> str:
+        return _PREFIX + "".join(self._random.choices(_ALPHABET, k=_LENGTH))
 
     def _label(self, match: re.Match[str]) -> str:
         token = self._by_text.get(match[0])

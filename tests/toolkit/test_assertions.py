@@ -460,7 +460,7 @@ class Keeps(TokenFetchPipeline):
 class TakesTooMuch(TokenFetchPipeline):
     """Broken: an invalidation clears everything."""
 
-    def invalidate_step(self, step_name: str) -> None:  # noqa: ARG002 - fixed
+    def invalidate_step(self, step_name: str) -> None:
         """Clear all steps."""
         self.invalidate_all()
 

@@ -329,3 +329,19 @@ def test_asyncio_goes_on_inside(clock: Clock) -> None:
     with clock:
         asyncio.run(asyncio.wait_for(asyncio.sleep(0.001), timeout=30))
         assert instrumentation.now() == START
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        pytest.param(lambda clock: clock.advance(timedelta(1)), "total_seconds", id="advance"),
+        pytest.param(lambda clock: clock.move_to(123), "ISO 8601, not int", id="move_to"),
+        pytest.param(lambda clock: clock.to_expiry(None), "not NoneType", id="to_expiry"),
+    ],
+)
+def test_what_is_no_time_is_refused(
+    clock: Clock, act: Callable[[Clock], object], said: str
+) -> None:
+    """An argument of another type gets an error that says what to give."""
+    with pytest.raises(TypeError, match=said):
+        act(clock)

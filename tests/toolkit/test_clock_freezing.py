@@ -335,6 +335,18 @@ def test_moving_the_adopted_freeze_moves_the_clock(
         assert clock.monotonic() - before == 40
 
 
+def test_the_outer_clock_gets_its_time_back() -> None:
+    """What an inner clock has done to the time is undone when it is left."""
+    with Clock() as outer:
+        outer.advance(10)
+        before = outer.monotonic()
+        with Clock("2031-05-05T12:00:00Z") as inner:
+            inner.advance(60)
+        assert inner.now() == datetime(2031, 5, 5, 12, 1, tzinfo=UTC)
+        assert outer.now() == datetime.now(UTC) == START + timedelta(seconds=10)
+        assert outer.monotonic() == before
+
+
 def test_the_adopted_freeze_is_left_as_it_was() -> None:
     """Freezegun's own ways are restored when the clock is left."""
     with by_freezegun():

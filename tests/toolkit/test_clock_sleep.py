@@ -1,5 +1,7 @@
 """What a clock does to `time.sleep`."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -68,6 +70,18 @@ def test_a_fake_server_sleeps_for_real() -> None:
         assert requests.get(server.origin, timeout=10).status_code == 204
         assert time.monotonic() - began >= 0.01
         server.stop()
+        assert clock.sleeps == []
+        assert clock.now() == START
+
+
+def test_the_standard_library_sleeps_for_real() -> None:
+    """Waiting for a process with a timeout looks for its end at leisure, and takes no time."""
+    with Clock() as clock:
+        run = [sys.executable, "-c", "input()"]
+        with subprocess.Popen(run, stdin=subprocess.PIPE) as process:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=0.05)
+            process.communicate(b"\n", timeout=50)
         assert clock.sleeps == []
         assert clock.now() == START
 

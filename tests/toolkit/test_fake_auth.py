@@ -129,6 +129,27 @@ class TestTokens:
         with FakeAuth("https://a.test", seed=1) as one, FakeAuth("https://b.test", seed=1) as two:
             assert token(one.token("app", "POST /")) != token(two.token("app", "POST /"))
 
+    def test_servers_that_run_together_issue_different_tokens(self) -> None:
+        """Also if one of them has stopped meanwhile, or is started again."""
+        hosts = ("https://a.test", "https://b.test", "https://c.test")
+        one, two, three = (FakeAuth(host, seed=1) for host in hosts)
+        at_one, at_two, at_three = (each.token("app", "POST /app") for each in (one, two, three))
+
+        with one:
+            two.start()
+            old = token(at_one)
+        with three:
+            together = [token(at_two), token(at_three)]
+            with one:
+                together += [token(at_one), token(at_three)]
+        with one:
+            own = [old, together[2], token(at_one)]
+
+        two.stop()
+
+        assert len(set(together)) == 4
+        assert len(set(own)) == 3
+
     def test_without_a_seed_one_is_chosen(self) -> None:
         """A FakeAuth has a seed in any case, so that a run can be had again."""
         assert FakeAuth().seed != FakeAuth().seed

@@ -285,7 +285,15 @@ class TestRouting:
 class TestDefinitions:
     @pytest.mark.parametrize(
         "at",
-        ["/token", "POST", "POST token", "POST ftp://host/token", "PO-ST /token", "GET /a?b=c"],
+        [
+            "/token",
+            "POST",
+            "POST ",
+            "POST token",
+            "POST ftp://host/token",
+            "PO-ST /token",
+            "GET /a?b=c",
+        ],
     )
     def test_a_malformed_place_is_refused(self, at: str) -> None:
         """An endpoint is "METHOD /path" or "METHOD https://host/path", and nothing else."""
@@ -314,6 +322,51 @@ class TestDefinitions:
 
         with pytest.raises(ValueError, match="'app' already"):
             auth.token("app", "POST /two")
+
+    def test_an_empty_name_is_refused(self) -> None:
+        """A token endpoint has the name of its step."""
+        with pytest.raises(ValueError, match="needs a name"):
+            FakeAuth().token("", "POST /one")
+
+    @pytest.mark.parametrize(
+        ("written", "meant"),
+        [
+            ("/a/../b", "/b"),
+            ("/../a/./b/..", "/a/"),
+            ("/a/.", "/a/"),
+            ("/..", "/"),
+            ("/a//b/.hidden", "/a//b/.hidden"),
+        ],
+    )
+    def test_a_path_with_dots_is_the_one_that_clients_ask(
+        self, auth: FakeAuth, written: str, meant: str
+    ) -> None:
+        """Clients take dots out of a path before they ask (RFC 3986 section 5.2.4)."""
+        thing = auth.resource(f"GET {written}")
+
+        assert thing.path == meant
+        assert requests.get(auth.url + written, timeout=5).status_code == 200
+
+    @pytest.mark.parametrize("given", ["app", object], ids=["name", "class"])
+    def test_a_token_is_demanded_by_its_endpoint(self, given: object) -> None:
+        """Something else in its place is refused when the endpoint is defined."""
+        with pytest.raises(TypeError, match=r"by its endpoint, which token\(\) and serve\(\) give"):
+            FakeAuth().resource("GET /me", needs=given)
+
+    def test_a_header_is_a_text_or_an_endpoint(self) -> None:
+        """A header cannot be demanded by a number."""
+        with pytest.raises(TypeError, match="not by int"):
+            FakeAuth().token("app", "POST /app", requires={"X-Version": 1})
+
+    def test_a_body_is_json(self) -> None:
+        """A resource that could not be sent is refused when it is defined."""
+        with pytest.raises(TypeError, match=r"json= is the body.*set"):
+            FakeAuth().resource("GET /me", json={"ids": {1, 2}})
+
+    def test_a_lifetime_is_a_number_or_a_timedelta(self) -> None:
+        """A text is no lifetime."""
+        with pytest.raises(TypeError, match="number of seconds or a timedelta, not str"):
+            FakeAuth().token("app", "POST /app", expires_in="60")
 
     def test_two_endpoints_for_one_request_are_refused(self) -> None:
         """An endpoint that no request could tell from another is refused."""

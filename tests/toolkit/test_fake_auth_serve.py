@@ -365,3 +365,106 @@ class TestReading:
 
         with pytest.raises(ValueError, match="answer the same request, POST /token"):
             auth.serve(pipeline_of(body_step(auth), other))
+
+    @pytest.mark.parametrize(
+        ("parts", "paths"),
+        [
+            pytest.param({"expires_in_field": "access_token.life"}, "'access_token'", id="through"),
+            pytest.param({"token_field": "token_type"}, "'token_type'", id="one place"),
+        ],
+    )
+    def test_fields_in_each_others_way_are_refused(
+        self, auth: FakeAuth, parts: dict[str, Any], paths: str
+    ) -> None:
+        """No answer has two things at one place, so such a step cannot be served."""
+        with pytest.raises(ValueError, match=f"'app_token' looks for one thing at {paths}"):
+            auth.serve(pipeline_of(body_step(auth, **parts)))
+
+    def test_a_field_that_is_not_answered_is_in_no_way(self, auth: FakeAuth) -> None:
+        """With a ttl the answer has no lifetime, wherever the step would look for it."""
+        step = body_step(auth, expires_in_field="access_token.life", ttl=timedelta(hours=1))
+        auth.serve(pipeline_of(step))
+
+        assert step.fetch().access_token
+
+
+class TestSeveralPipelines:
+    def test_each_user_is_served(self, auth: FakeAuth) -> None:
+        """Pipelines that differ in what a step sends are each answered, and counted together."""
+        steps = [body_step(auth, request_data={"username": name}) for name in ("ada", "bob")]
+        ada, bob = (auth.serve(pipeline_of(step))["app_token"] for step in steps)
+
+        for step in steps:
+            step.fetch()
+
+        assert ada is not bob
+        assert auth.fetch_counts == {"app_token": 2}
+        assert [entry.issued for entry in auth.journal] == ["app_token#1", "app_token#2"]
+        assert auth.endpoints == {"app_token": ada}
+
+    def test_each_endpoint_revokes_its_own(self, auth: FakeAuth) -> None:
+        """What is done to the endpoint of one pipeline leaves the tokens of the other alone."""
+        steps = [body_step(auth, request_data={"username": name}) for name in ("ada", "bob")]
+        ada, _ = (auth.serve(pipeline_of(step))["app_token"] for step in steps)
+        me = auth.resource("GET /me", needs=ada)
+        headers = [{"Authorization": step.fetch().authorization_header} for step in steps]
+
+        ada.revoke()
+
+        answers = [requests.get(me.url, headers=each, timeout=5).status_code for each in headers]
+        assert answers == [401, 200]
+
+    def test_the_same_step_again_keeps_its_endpoint(self, auth: FakeAuth) -> None:
+        """A pipeline that asks just what another one does shares its endpoints."""
+        first, second = (auth.serve(three_steps(auth.url)) for _ in range(2))
+
+        assert first == second
+
+    def test_two_hosts_are_served(self) -> None:
+        """A pipeline for another host gets endpoints there."""
+        with FakeAuth() as auth:
+            hosts = ["https://eu.example.com", "https://us.example.com"]
+            steps = [BodyTokenFetcher("app_token", host, "/token") for host in hosts]
+            served = [auth.serve(pipeline_of(step))["app_token"] for step in steps]
+            for step in steps:
+                step.fetch()
+
+        assert [endpoint.origin for endpoint in served] == hosts
+        assert auth.fetch_counts == {"app_token": 2}
+
+    def test_what_nobody_can_tell_apart_is_refused(self, auth: FakeAuth) -> None:
+        """Two lifetimes for one request are no further endpoint, but an error."""
+        auth.serve(pipeline_of(body_step(auth)))
+
+        with pytest.raises(ValueError, match="answer the same request"):
+            auth.serve(pipeline_of(body_step(auth, ttl=timedelta(hours=2))))
+
+
+class TestOtherHosts:
+    """A pipeline for production, and a FakeAuth on loopback."""
+
+    @pytest.mark.parametrize("by_hand", [False, True], ids=["served", "by hand"])
+    def test_a_step_of_another_host_is_refused(self, by_hand: bool) -> None:
+        """Its requests would reach the real host, so the error says what to do."""
+        with FakeAuth("https://auth.example.com", transport="loopback") as auth:
+            if by_hand:
+                auth.token("app_token", "POST /v1/app/token")
+            endpoints = dict(auth.endpoints)
+            pipeline = pipeline_of(
+                CountingStep("local"),
+                BodyTokenFetcher("app_token", "https://auth.example.com", "/v1/app/token"),
+            )
+
+            with pytest.raises(
+                ValueError,
+                match=r"'app_token' asks https://auth\.example\.com.*auth\.url.*inprocess",
+            ):
+                auth.serve(pipeline)
+            assert auth.endpoints == endpoints
+
+    def test_before_the_start_there_is_nothing_to_ask(self) -> None:
+        """Without a socket no pipeline can have the right URL."""
+        auth = FakeAuth(transport="loopback")
+
+        with pytest.raises(RuntimeError, match="once it is started"):
+            auth.serve(pipeline_of(BodyTokenFetcher("a", "https://auth.example.com", "/token")))

@@ -1,5 +1,8 @@
 """What the plugin makes of a test's outcome, and what it adds to the report."""
 
+import re
+from textwrap import dedent
+
 import pytest
 
 UNMATCHED = """
@@ -240,3 +243,168 @@ def test_unmatched_requests_of_a_unittest_fail_it(pytester: pytest.Pytester) -> 
     result = pytester.runpytest()
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["E *AssertionError: own"])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(
+            """
+            def test_it():
+                with FakeAuth() as auth:
+                    requests.get(auth.url)
+            """,
+            id="block",
+        ),
+        pytest.param(
+            """
+            def test_it():
+                auth = FakeAuth()
+                auth.start()
+                requests.get(auth.url)
+                auth.stop()
+            """,
+            id="by hand",
+        ),
+        pytest.param(
+            """
+            import unittest
+            class Case(unittest.TestCase):
+                def test_it(self):
+                    requests.get(self.enterContext(FakeAuth()).url)
+            """,
+            id="unittest",
+        ),
+        pytest.param(
+            """
+            @pytest.fixture(scope="module")
+            def auth():
+                with FakeAuth() as auth:
+                    yield auth
+            def test_it(auth):
+                requests.get(auth.url)
+            """,
+            id="fixture",
+        ),
+    ],
+)
+def test_a_server_of_the_tests_own_is_watched(pytester: pytest.Pytester, code: str) -> None:
+    """However a FakeAuth was started, an unmatched request fails the test, once."""
+    imports = "import pytest, requests\nfrom pytest_requestforge import FakeAuth\n"
+    pytester.makepyfile(imports + dedent(code))
+    result = pytester.runpytest()
+    result.assert_outcomes(failed=1)
+    assert result.stdout.str().count("1 request matched no endpoint of the fake auth server:") == 1
+
+
+def test_a_server_of_several_tests_fails_the_one_that_sent(pytester: pytest.Pytester) -> None:
+    """Each test answers for its own requests; the others have no part in them."""
+    pytester.makepyfile(
+        """
+        import pytest, requests
+        from pytest_requestforge import FakeAuth
+
+        @pytest.fixture(scope="module")
+        def auth():
+            with FakeAuth() as auth:
+                auth.resource("GET /me")
+                yield auth
+
+        def test_first(auth): requests.get(auth.url + "/me")
+        def test_second(auth): requests.get(auth.url + "/second")
+        def test_third(auth): requests.get(auth.url + "/third"); raise ZeroDivisionError
+        def test_fourth(auth): requests.get(auth.url + "/me")
+        def test_fifth(): raise ZeroDivisionError
+        """
+    )
+    result = pytester.runpytest("-rA")
+    result.assert_outcomes(passed=2, failed=3)
+    result.stdout.fnmatch_lines(["PASSED *test_first", "PASSED *test_fourth"])
+    *_, second, third, fifth = re.split(r"___ (?=test)", result.stdout.str())
+    assert "/second" in second.partition("timeline")[0]
+    assert "/second" not in third.partition("timeline")[0]
+    assert "/third" in third.partition("timeline")[0]
+    assert "requestforge" not in fifth.partition("====")[0]
+
+
+def test_an_unmatched_request_of_a_teardown_is_an_error(pytester: pytest.Pytester) -> None:
+    """The test has its result by then, so the request is an error of the teardown."""
+    pytester.makepyfile(
+        """
+        import pytest, requests
+
+        @pytest.fixture
+        def late(rf_fake_auth):
+            yield
+            requests.get(rf_fake_auth.url)
+
+        def test_it(late): pass
+        """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["1 request matched no endpoint of the fake auth server:"])
+
+
+def test_a_setup_that_fails_is_one_error(pytester: pytest.Pytester) -> None:
+    """An unmatched request before it is shown with it, and is no further error."""
+    pytester.makepyfile(
+        """
+        import pytest, requests
+
+        @pytest.fixture
+        def early(rf_fake_auth):
+            requests.get(rf_fake_auth.url)
+            raise ZeroDivisionError
+
+        def test_it(early): pass
+        """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["E *ZeroDivisionError", "*- requestforge unmatched requests -*"])
+
+
+def test_a_comparison_says_what_counts_leave_out(pytester: pytest.Pytester) -> None:
+    """A step that was expected not to be fetched is not in the counts, and the text says so."""
+    pytester.makepyfile(
+        """
+        import requests
+
+        def test_it(rf_fake_auth):
+            rf_fake_auth.token("device", "POST /device")
+            rf_fake_auth.token("app", "POST /app")
+            requests.post(rf_fake_auth.url + "/device")
+            assert rf_fake_auth.fetch_counts == {"device": 1, "app": 0}
+        """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["E*fetch_counts leaves out steps without a request, so do not name app here; *"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("ini", "marker", "said"),
+    [
+        pytest.param(
+            "rf_clock_start = soon", "", "*start='soon' of rf_clock_start: *isoformat*", id="ini"
+        ),
+        pytest.param(
+            "",
+            "@pytest.mark.rf_clock(start=7)",
+            "*start=7 of @pytest.mark.rf_clock: *, not int*",
+            id="marker",
+        ),
+    ],
+)
+def test_a_start_that_is_no_time_is_named(
+    pytester: pytest.Pytester, ini: str, marker: str, said: str
+) -> None:
+    """The error says which setting of the clock is wrong."""
+    pytester.makeini(f"[pytest]\n{ini}")
+    pytester.makepyfile(f"import pytest\n{marker}\ndef test_it(rf_clock): pass")
+    result = pytester.runpytest()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([said])

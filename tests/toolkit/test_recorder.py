@@ -288,3 +288,16 @@ def test_a_library_function_may_be_a_threads_target(
     thread.start()
     thread.join(10)
     assert "invalidate_all() at threading.py:" in line_of(recorder, "cleared")
+
+
+def test_the_timeline_starts_with_what_happened_first(
+    recorder: Recorder, pipeline: TokenFetchPipeline
+) -> None:
+    """Also if the clock is set back, and whatever comes later seems to be earlier."""
+    with Clock(freeze=False) as clock:
+        pipeline.execute()
+        clock.move_to("2029-12-31T23:59:00Z")
+        pipeline.invalidate_all()
+    assert recorder.timeline().startswith("timeline (virtual time from 2030-01-01T00:00:00Z)")
+    assert line_of(recorder, "fetch device_token").startswith("#1 +0.0s")
+    assert "-60.0s" in line_of(recorder, "cleared")

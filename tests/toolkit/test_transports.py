@@ -60,6 +60,49 @@ class TestLifecycle:
 
         assert unittest.TextTestRunner(stream=sys.stderr).run(Case()).wasSuccessful()
 
+    @pytest.mark.parametrize(
+        ("strict", "rest", "printed"),
+        [
+            pytest.param(True, "", "AssertionError True", id="strict"),
+            pytest.param(False, "", "none", id="not strict"),
+            pytest.param(True, "raise ZeroDivisionError", "ZeroDivisionError False", id="own"),
+        ],
+    )
+    def test_without_pytest_an_unmatched_request_fails_the_block(
+        self,
+        strict: bool,
+        rest: str,
+        printed: str,
+    ) -> None:
+        """The `with` block raises when it ends, unless it has an error of its own."""
+        code = f"""
+import requests
+from pytest_requestforge import FakeAuth
+try:
+    with FakeAuth(strict={strict}) as auth:
+        requests.get(auth.url)
+        {rest}
+except Exception as error:
+    print(type(error).__name__, "1 request matched no endpoint" in str(error))
+else:
+    print("none")
+"""
+        assert output_of(code) == printed.split()
+
+    def test_without_pytest_it_fails_a_unittest(self) -> None:
+        """`enterContext` leaves the block when the test ends, which then fails."""
+        code = """
+import io, unittest, requests
+from pytest_requestforge import FakeAuth
+
+class Case(unittest.TestCase):
+    def runTest(self):
+        requests.get(self.enterContext(FakeAuth()).url)
+
+print(len(unittest.TextTestRunner(stream=io.StringIO()).run(Case()).failures))
+"""
+        assert output_of(code) == ["1"]
+
     def test_a_server_that_runs_is_not_started_again(self) -> None:
         """Starting twice is an error."""
         with FakeAuth() as auth, pytest.raises(RuntimeError, match="has been started already"):
@@ -79,6 +122,18 @@ except ImportError as error:
     print("pip install 'requestforge[testing]'" in str(error))
 """
         assert output_of(code) == ["http", "True"]
+
+    def test_without_the_extra_the_names_say_what_to_install(self) -> None:
+        """Where the server's own needs are not installed, the first import says so."""
+        code = """
+import sys
+sys.modules["werkzeug"] = None
+try:
+    from pytest_requestforge import FakeAuth
+except ImportError as error:
+    print("FakeAuth" in str(error), "pip install 'requestforge[testing]'" in str(error))
+"""
+        assert output_of(code) == ["True", "True"]
 
     def test_the_name_loads_no_mock(self) -> None:
         """Until a FakeAuth is made, neither `responses` nor `requests` is loaded."""
@@ -109,7 +164,7 @@ print("responses" in sys.modules, "requests" in sys.modules)
 class TestInProcess:
     def test_several_hosts_are_answered_at_once(self) -> None:
         """Every host that an endpoint names is served, with http and https told apart."""
-        with FakeAuth("https://auth.example.com") as auth:
+        with FakeAuth("https://auth.example.com", strict=False) as auth:
             app = auth.token("app", "POST /token")
             me = auth.resource("GET https://api.example.com/me")
 
@@ -124,7 +179,7 @@ import requests, responses
 from requests.adapters import HTTPAdapter
 from pytest_requestforge import FakeAuth
 before = HTTPAdapter.send
-with FakeAuth() as one, FakeAuth("https://two.test"):
+with FakeAuth(strict=False) as one, FakeAuth("https://two.test"):
     requests.get(one.url)
     print(HTTPAdapter.send is before)
 print(HTTPAdapter.send is before)
@@ -147,7 +202,7 @@ with responses.RequestsMock():
 
     def test_of_servers_with_one_host_that_with_the_path_answers(self) -> None:
         """Where two know a host, the one with an endpoint answers, and else the last one."""
-        with FakeAuth() as one, FakeAuth() as two:
+        with FakeAuth() as one, FakeAuth(strict=False) as two:
             me = one.resource("GET /me")
             assert get(me.url).status_code == 200
             assert get(f"{one.url}/nowhere").status_code == 404
@@ -157,6 +212,7 @@ with responses.RequestsMock():
     def test_an_unknown_host_is_unmatched_by_the_last_server(self) -> None:
         """A host that no server knows never reaches the network."""
         with FakeAuth("https://one.test") as one, FakeAuth("https://two.test") as two:
+            two.strict = False
             assert get("https://elsewhere.example.com/x").status_code == 404
 
         assert (one.unmatched, len(two.unmatched)) == ([], 1)
@@ -180,6 +236,17 @@ with responses.RequestsMock():
             assert get("https://ada:s3cr3t@auth.example.com/me").status_code == 200
 
         assert "s3cr3t" not in repr(list(auth.journal))
+
+    @pytest.mark.parametrize(
+        "host", ["größe.example", "xn--gre-6ka8i.example", "GRÖSSE.example:8443"]
+    )
+    def test_an_international_host_is_answered(self, host: str) -> None:
+        """A host may be given in its own letters, and is known in either form."""
+        with FakeAuth(f"https://{host}") as auth:
+            me = auth.resource(f"GET https://{host}/me")
+            assert get(f"https://{host}/me").status_code == 200
+            assert get(me.url).status_code == 200
+            assert auth.url.isascii()
 
     def test_a_streamed_answer_can_be_read(self) -> None:
         """An answer is read in parts like one of a socket."""
@@ -208,7 +275,7 @@ class TestBesideResponses:
     @pytest.fixture
     def auth(self) -> FakeAuth:
         """A FakeAuth with a resource, not started."""
-        auth = FakeAuth("https://auth.example.com")
+        auth = FakeAuth("https://auth.example.com", strict=False)
         auth.resource("GET /me", json="fake")
         return auth
 
@@ -369,17 +436,21 @@ class TestOutlivingThreads:
     """A thread that a test has started and not ended."""
 
     @pytest.fixture
-    def outlive(self) -> Iterator[Callable[[str], object]]:
-        """Sends a request from a thread that began under a FakeAuth, once that has stopped."""
-        pool = ThreadPoolExecutor(1)
-        with FakeAuth() as auth:
-            pool.submit(get, auth.url).result()
+    def pool(self) -> Iterator[ThreadPoolExecutor]:
+        """A thread that began under a FakeAuth which has stopped."""
+        with ThreadPoolExecutor(1) as pool:
+            with FakeAuth() as auth:
+                pool.submit(get, auth.resource("GET /").url).result()
+            yield pool
+
+    @pytest.fixture
+    def outlive(self, pool: ThreadPoolExecutor) -> Callable[[str], object]:
+        """Sends a request from that thread."""
 
         def send(url: str) -> object:
             return pool.submit(get, url).exception() or pool.submit(get, url).result()
 
-        yield send
-        pool.shutdown()
+        return send
 
     def test_it_does_not_reach_the_network(self, outlive: Callable[[str], object]) -> None:
         """Its requests fail, and the error says what to do."""
@@ -402,6 +473,79 @@ class TestOutlivingThreads:
             answer = outlive(auth.resource("GET /x").url)
 
         assert isinstance(answer, requests.Response)
+
+    def test_it_is_not_unmatched_in_a_later_test(self, outlive: Callable[[str], object]) -> None:
+        """What no endpoint of the FakeAuth that runs expects fails in the thread alone."""
+        with FakeAuth() as auth:
+            auth.resource("GET /x")
+            errors = [outlive(f"{auth.url}/y"), outlive("https://other.example.com/x")]
+
+        assert all(isinstance(error, requests.ConnectionError) for error in errors)
+        assert len(auth.journal) == 0
+
+    def test_a_mock_of_a_later_test_answers_it(self, outlive: Callable[[str], object]) -> None:
+        """What a later test has mocked is answered by its mock."""
+        with FakeAuth(), responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+            mock.get("https://other.example.com/x")
+            answer = outlive("https://other.example.com/x")
+
+        assert isinstance(answer, requests.Response)
+
+    def test_neither_do_threads_that_it_starts(self, pool: ThreadPoolExecutor) -> None:
+        """A thread is held back like the one that has started it."""
+
+        def start_another() -> BaseException | None:
+            with ThreadPoolExecutor(1) as another:
+                return another.submit(get, "https://auth.example.com/x").exception(10)
+
+        assert isinstance(pool.submit(start_another).result(), requests.ConnectionError)
+        with FakeAuth() as auth:
+            assert isinstance(pool.submit(start_another).result(), requests.ConnectionError)
+        assert len(auth.journal) == 0
+
+    def test_once_it_has_ended_all_is_as_it_was(self) -> None:
+        """What is replaced on its account is put back when a later FakeAuth stops."""
+        code = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from requests.adapters import HTTPAdapter
+from pytest_requestforge import FakeAuth
+
+def shown():
+    return HTTPAdapter.send, threading.Thread.start
+
+before = shown()
+with ThreadPoolExecutor(1) as pool:
+    with FakeAuth():
+        pool.submit(int).result()
+    print(shown() == before)
+    with FakeAuth():
+        pass
+    print(shown() == before)
+with FakeAuth():
+    pass
+print(shown() == before)
+"""
+        assert output_of(code) == ["False", "False", "True"]
+
+    def test_what_others_have_replaced_is_left(self) -> None:
+        """A function that someone has put around a replaced one meanwhile stays."""
+        code = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pytest_requestforge import FakeAuth
+
+with ThreadPoolExecutor(1) as pool:
+    with FakeAuth():
+        pool.submit(int).result()
+    start = threading.Thread.start
+    threading.Thread.start = own = lambda thread: start(thread)
+for _ in range(2):
+    with FakeAuth():
+        pass
+    print(threading.Thread.start is own)
+"""
+        assert output_of(code) == ["True", "True"]
 
     @pytest.mark.usefixtures("outlive")
     def test_other_threads_are_free(self) -> None:
