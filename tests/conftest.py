@@ -10,11 +10,26 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from canary import overheard
+
 pytest_plugins = ["django_caches"]
 
 # A slow machine is no failure; pytest's own timeout still ends a test that hangs.
 settings.register_profile("requestforge", deadline=None)
 settings.load_profile("requestforge")
+
+
+@pytest.fixture(autouse=True)
+def _secrets_stay_unseen(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test logs a secret, at DEBUG, and no event of a test that has secrets shows one.
+
+    The other tests are not observed, since a pipeline that nobody observes takes a shorter way.
+    """
+    values = vars(request.module).values()
+    has_secrets = any(isinstance(value, str) and value.startswith("canary-") for value in values)
+    with overheard(events=has_secrets) as heard:
+        yield
+    heard.assert_clean()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
 """HttpClient: which failed attempts it makes again, when, and how the last one ends."""
-# ruff: noqa: ANN401, ARG002 - stand-ins for what the interfaces describe
+# ruff: noqa: ANN401 - stand-ins for what the interfaces describe
 
 import io
 import pickle
@@ -497,3 +497,12 @@ def test_the_builder_makes_exponential_backoff(api: Server, clock: Clock) -> Non
     first, second = clock.slept
     assert 0 <= first <= 10
     assert 0 <= second <= 15
+
+
+def test_one_type_of_failures_may_be_given_alone(open_client: Open, clock: Clock) -> None:
+    """`retryable_exceptions` takes one class in the place of a collection."""
+    kind: Any = ConnectionException
+    client = open_client(SimpleRetryStrategy(1, 2, kind))
+    with pytest.raises(MaxRetryConnectionException):
+        client.get("http://127.0.0.1:1/")
+    assert clock.slept == [2]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -73,6 +73,11 @@ def test_it_cannot_be_changed() -> None:
             for value in (0, -1, math.inf, math.nan, True, "3", None)
         ],
         pytest.param({"max_redirects": -1}, "max_redirects", id="redirects"),
+        pytest.param({"max_redirects": "5"}, "max_redirects", id="redirects in a text"),
+        pytest.param({"max_redirects": True}, "max_redirects", id="redirects as a truth value"),
+        pytest.param({"pool_maxsize": -1}, "pool_maxsize", id="pool"),
+        pytest.param({"pool_connection": 1.5}, "pool_connection", id="half a pool"),
+        pytest.param({"allowed_origins": ["https://*.a.example"]}, "allowed_origins", id="pattern"),
         *[
             pytest.param({"allowed_origins": [value]}, "no origin", id=f"origin {value!r}")
             for value in (
@@ -92,6 +97,36 @@ def test_senseless_values_are_refused(fields: dict[str, Any], text: str) -> None
     """A value that cannot be meant is a ValueError that names the field."""
     with pytest.raises(ValueError, match=text):
         HttpClientConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"base_url": None}, "base_url"),
+        ({"default_headers": None}, "default_headers"),
+        ({"allowed_origins": None}, "allowed_origins"),
+        ({"allowed_origins": [b"https://a.example"]}, "allowed origin"),
+        ({"request_hooks": 5}, "request_hooks"),
+    ],
+)
+def test_wrong_types_are_refused_by_name(fields: dict[str, Any], text: str) -> None:
+    """A field of a type that makes no sense is a TypeError that names it."""
+    with pytest.raises(TypeError, match=text):
+        HttpClientConfig(**fields)
+
+
+def test_the_base_url_is_a_text() -> None:
+    """The builder refuses a base URL of another type at once."""
+    base_url: Any = None
+    with pytest.raises(TypeError, match="base_url"):
+        HttpClientConfigBuilder().with_base_url(base_url)
+
+
+@pytest.mark.parametrize("member", ["__init__", "request", "session", "adapter"])
+def test_the_annotations_of_a_client_can_be_evaluated(member: str) -> None:
+    """Tools that read annotations find no name that is missing at run time."""
+    found: Any = getattr(HttpClient, member)
+    assert get_type_hints(getattr(found, "fget", found))
 
 
 def test_the_repr_shows_no_secret() -> None:

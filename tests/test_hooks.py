@@ -1,5 +1,5 @@
 """The hooks that come with the library, and how a client calls hooks."""
-# ruff: noqa: ANN401, ARG002, D102 - stand-ins for what the interfaces describe
+# ruff: noqa: ANN401 - stand-ins for what the interfaces describe
 
 import copy
 import logging
@@ -140,6 +140,22 @@ class TestTokenAuthHook:
         hook = TokenAuthHook(Manager(), excluded_paths=["/users"])
         assert not hook.should_authenticate(REQUEST)
         assert hook.before_request(REQUEST, RequestContext(REQUEST)) is REQUEST
+
+    @pytest.mark.parametrize("name", ["excluded_paths", "excluded_path_patterns"])
+    def test_excluded_paths_are_several(self, name: str) -> None:
+        """One text in the place of several is refused, not read letter by letter."""
+        text: Any = "/public/*"
+        with pytest.raises(ValueError, match=name):
+            TokenAuthHook(Manager(), **{name: text})
+
+    @pytest.mark.parametrize(
+        ("url", "is_excluded"),
+        [("/..//public", True), ("/a/..//public", False), ("/a/../public", True), ("/..", False)],
+    )
+    def test_paths_are_compared_as_they_are_sent(self, url: str, is_excluded: bool) -> None:
+        """Dot segments are resolved as the transport resolves them, odd ones, too."""
+        hook = TokenAuthHook(Manager(), excluded_paths=["/public"])
+        assert hook.should_authenticate(HttpRequest("GET", url)) is not is_excluded
 
     def test_a_rejected_token_is_named_to_the_manager(self) -> None:
         """`refresh_rejected` names the token of that request, and is True if another is there."""

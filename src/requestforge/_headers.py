@@ -5,7 +5,7 @@ from datetime import UTC
 from typing import Any
 
 from requestforge import instrumentation
-from requestforge._redaction import mask_headers
+from requestforge._redaction import mask_headers, names_also_sensitive
 
 _LONGEST_WAIT = 315_360_000.0
 """Ten years in seconds, so that a wait can always be added to an instant."""
@@ -16,12 +16,18 @@ class Headers(Mapping[str, str]):
 
     Args:
         headers: a mapping or pairs.
+        names: sensitive names beyond the built-in ones; None: those of where they are made.
     """
 
-    __slots__ = ("_by_name", "_items")
+    __slots__ = ("_by_name", "_items", "names")
 
-    def __init__(self, headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        names: frozenset[str] | None = None,
+    ) -> None:
         self._items = dict(headers)
+        self.names = names_also_sensitive() if names is None else names
         self._by_name: dict[str, str] | None = None
 
     def __getitem__(self, name: str) -> str:
@@ -42,10 +48,10 @@ class Headers(Mapping[str, str]):
         return hash(frozenset(self._lowered().items()))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({mask_headers(self._items)!r})"
+        return f"{type(self).__name__}({mask_headers(self._items, self.names)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._items,)
+        return type(self), (self._items, self.names)
 
     def _lowered(self) -> dict[str, str]:
         # Made when it is first asked for: most answers are read without a look at their headers.

@@ -75,7 +75,7 @@ def is_origin(url: str) -> bool:
     return (
         found is not None
         and url[found.end() :] in {"", "/"}
-        and "@" not in found[2]
+        and not re.search(r"[@*]", found[2])
         and origin_of(url) is not None
     )
 
@@ -141,16 +141,19 @@ def normal_path(url: str) -> str:
     """
     found = _SCHEME_AND_AUTHORITY.match(url)
     path = re.split(r"[?#]", url[found.end() :] if found else url, maxsplit=1)[0]
-    segments = _ESCAPE.sub(_decoded, path).lstrip("/").split("/")
+    segments = ("/" + _ESCAPE.sub(_decoded, path).lstrip("/")).split("/")
     kept: list[str] = []
     for segment in segments:
         if segment == "..":
+            # As urllib3 sends it: beyond the root it takes the slash before the path away, too.
             del kept[-1:]
         elif segment != ".":
             kept.append(segment)
+    if not kept or kept[0]:
+        kept.insert(0, "")
     if segments[-1] in {".", ".."}:
         kept.append("")
-    return "/" + "/".join(kept)
+    return "/".join(kept)
 
 
 def _decoded(escape: re.Match[str]) -> str:

@@ -2,10 +2,13 @@
 
 import sys
 from collections.abc import Iterable
+from copy import copy
 from datetime import date, time, timedelta
 from typing import Any, Self
 
 from requestforge._redaction import (
+    NO_NAMES,
+    also_sensitive,
     error_text,
     is_sensitive,
     mask_json,
@@ -19,6 +22,8 @@ class PortableException(Exception):
     """An exception that keeps its attributes and its cause when it is copied or pickled."""
 
     original_exception: BaseException | None = None
+    # Sensitive names beyond the built-in ones, where it was made.
+    _names: frozenset[str] = NO_NAMES
 
     def __copy__(self) -> Self:
         """An exception of its own with the same attributes and cause, but no traceback."""
@@ -29,17 +34,18 @@ class PortableException(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Its attributes, masked, and its cause, which pickle alone would drop."""
-        state = {name: plain(value) for name, value in self._masked_state().items()}
-        cause = self.__cause__
-        if cause is None or cause is self.original_exception:
-            state["__cause__"] = state.get("original_exception")
-        else:
-            state["__cause__"] = plain(cause)
-        args = [plain(mask_json(arg)) for arg in self.args]
+        with also_sensitive(self._names):
+            state = {name: plain(value) for name, value in self._masked_state().items()}
+            cause = self.__cause__
+            if cause is None or cause is self.original_exception:
+                state["__cause__"] = state.get("original_exception")
+            else:
+                state["__cause__"] = plain(cause)
+            args = [plain(mask_json(arg)) for arg in self.args]
         return _blank, (type(self), *args), state
 
     def _masked_state(self) -> dict[str, object]:
-        return {name: mask_json(value) for name, value in vars(self).items()}
+        return {name: mask_json(value) for name, value in vars(self).items() if name != "_names"}
 
 
 class LostException(Exception):
@@ -62,15 +68,16 @@ def describe(error: BaseException, secrets: Iterable[str] = ()) -> str:
 def without_secrets(error: BaseException, secrets: Iterable[str] = ()) -> BaseException:
     """The error itself if nothing in its chain shows a credential, else a copy that does not.
 
-    The copy keeps the causes, not the tracebacks. Errors of the library count as clean.
+    The copy keeps the causes, not the tracebacks. Errors of the library are searched for `secrets`
+    alone, since they mask what else can be told.
 
     Args:
         error: an exception of any kind.
         secrets: credentials that may appear in its text.
     """
     known = tuple(secrets)
-    if any(_shows_secret(link, known) for link in _foreign_links(error)):
-        return _Remains(error, known).rebuilt()
+    if any(_shows_secret(link, known) for link in _links(error, own=bool(known))):
+        return _cleaned(error, known, ())
     return error
 
 
@@ -116,11 +123,13 @@ class _Remains:
             self.attributes = {}
         cause = error.__cause__
         links = (*above, error)
-        if cause is None or isinstance(cause, PortableException):
-            self.cause: PortableException | _Remains | None = cause
+        self.cause: BaseException | _Remains | None
+        if cause is None or any(cause is link for link in links):
+            self.cause = None
+        elif isinstance(cause, PortableException):
+            self.cause = _cleaned(cause, secrets, links) if secrets else cause
         else:
-            seen = any(cause is link for link in links)
-            self.cause = None if seen else _Remains(cause, secrets, links)
+            self.cause = _Remains(cause, secrets, links)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.kind, self.args, self.attributes, self.cause)
@@ -157,21 +166,60 @@ def _plain(value: object, secrets: tuple[str, ...]) -> object:
     return value if value is None or isinstance(value, int | float) else error_text(value, secrets)
 
 
-def _foreign_links(error: BaseException) -> list[BaseException]:
+def _cleaned(
+    error: BaseException, secrets: tuple[str, ...], above: tuple[BaseException, ...]
+) -> BaseException:
+    """A copy that shows no secret, of an error below those others in its chain."""
+    if not isinstance(error, PortableException):
+        return _Remains(error, secrets, above).rebuilt()
+    links = (*above, error)
+    clean = copy(error)
+    clean.args = tuple(_scrubbed(arg, secrets, links) for arg in error.args)
+    for name, value in vars(error).items():
+        clean.__dict__[name] = _scrubbed(value, secrets, links)
+    if error.__cause__ is error.original_exception:
+        clean.__cause__ = clean.original_exception
+    else:
+        clean.__cause__ = _scrubbed(error.__cause__, secrets, links)
+    return clean
+
+
+def _scrubbed(value: Any, secrets: tuple[str, ...], above: tuple[BaseException, ...]) -> Any:  # noqa: ANN401
+    """A value of an error's attributes without the secrets."""
+    if isinstance(value, str):
+        return scrub(value, secrets)
+    if isinstance(value, dict):
+        return {key: _scrubbed(item, secrets, above) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_scrubbed(item, secrets, above) for item in value)
+    if isinstance(value, BaseException):
+        seen = any(value is link for link in above)
+        return None if seen else _cleaned(value, secrets, above)
+    return value
+
+
+def _links(error: BaseException, *, own: bool) -> list[BaseException]:
+    """The error and what its chain holds; errors of the library and theirs only with `own`."""
     found: list[BaseException] = []
     todo: list[BaseException | None] = [error]
     while todo:
         link = todo.pop()
-        if link is None or isinstance(link, PortableException):
+        if link is None or (isinstance(link, PortableException) and not own):
             continue
         if any(link is other for other in found):
             continue
         found.append(link)
-        todo += (link.__cause__, link.__context__)
+        if isinstance(link, PortableException):
+            todo += (link.__cause__, link.original_exception)
+        else:
+            todo += (link.__cause__, link.__context__)
     return found
 
 
 def _shows_secret(error: BaseException, secrets: tuple[str, ...]) -> bool:
+    if isinstance(error, PortableException):
+        text = f"{error} {error!r} {vars(error)!r}"
+        return scrub(text, secrets) != text
     try:
         texts = (str(error), repr(error))
     except Exception:  # noqa: BLE001 - a foreign __str__ may raise anything

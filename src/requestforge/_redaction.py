@@ -3,7 +3,9 @@
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache, singledispatch
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus
@@ -13,6 +15,8 @@ MASK = "***"
 
 NO_NAMES: frozenset[str] = frozenset()
 """No sensitive names beyond the built-in ones."""
+
+_also: ContextVar[frozenset[str]] = ContextVar("also_sensitive", default=NO_NAMES)
 
 _PARTS = (
     "token",
@@ -64,6 +68,21 @@ _NAMED = (
 )
 
 
+@contextmanager
+def also_sensitive(names: frozenset[str]) -> Iterator[None]:
+    """A block in which values of these names are masked, too, whoever masks."""
+    before = _also.set(_also.get() | names)
+    try:
+        yield
+    finally:
+        _also.reset(before)
+
+
+def names_also_sensitive() -> frozenset[str]:
+    """The names of all `also_sensitive` blocks that this code runs in."""
+    return _also.get()
+
+
 def is_sensitive(name: object, extra: frozenset[str] = NO_NAMES) -> bool:
     """Whether a header, query key, form field or JSON key of this name holds a secret.
 
@@ -77,7 +96,7 @@ def is_sensitive(name: object, extra: frozenset[str] = NO_NAMES) -> bool:
 def mask_headers(headers: Mapping[str, object], extra: frozenset[str] = NO_NAMES) -> dict[str, Any]:
     """A copy of the headers, with the values of sensitive names masked."""
     return {
-        name: MASK if is_sensitive(name, extra) else _mask_value(value, extra, 0)
+        name: MASK if _is_masked(name, extra) else _mask_value(value, extra, 0)
         for name, value in headers.items()
     }
 
@@ -100,6 +119,24 @@ def mask_form(data: object, extra: frozenset[str] = NO_NAMES) -> object:
     if isinstance(data, str | bytes):
         return _mask_query(_text(data), extra, _NESTED_TEXTS)
     return _mask_value(data, extra, 0)
+
+
+def mask_files(files: object) -> object:
+    """The names of a multipart body's parts, without what is in them."""
+    # Not from an iterator, which would be used up.
+    if not isinstance(files, Mapping | list | tuple):
+        return None if files is None else MASK
+    try:
+        return dict.fromkeys(dict(files), MASK)
+    except (TypeError, ValueError):  # neither a mapping nor pairs
+        return MASK
+
+
+def mask_auth(auth: object) -> object:
+    """What stands in the place of a pair of user and password, or of an auth object."""
+    if auth is None:
+        return None
+    return (MASK, MASK) if isinstance(auth, tuple) else MASK
 
 
 def mask_body(body: str | bytes, extra: frozenset[str] = NO_NAMES) -> str:
@@ -184,6 +221,10 @@ def masks_itself(value: object) -> bool:
     return mask_object.dispatch(type(value)) is not mask_object.dispatch(object)
 
 
+def _is_masked(name: object, extra: frozenset[str]) -> bool:
+    return is_sensitive(name, extra | _also.get())
+
+
 @lru_cache(maxsize=2048)
 def _is_sensitive_name(name: str, extra: frozenset[str]) -> bool:
     plain = _plain(name)
@@ -213,7 +254,7 @@ def _mask_value(value: object, extra: frozenset[str], depth: int) -> object:
         return MASK
     if isinstance(value, Mapping):
         return {
-            key: MASK if is_sensitive(key, extra) else _mask_value(item, extra, depth + 1)
+            key: MASK if _is_masked(key, extra) else _mask_value(item, extra, depth + 1)
             for key, item in value.items()
         }
     return _mask_items(value, extra, depth)
@@ -221,7 +262,7 @@ def _mask_value(value: object, extra: frozenset[str], depth: int) -> object:
 
 def _mask_items(items: Collection[object], extra: frozenset[str], depth: int) -> Collection[object]:
     match items:
-        case (str() | bytes() as name, _) if isinstance(items, tuple) and is_sensitive(name, extra):
+        case (str() | bytes() as name, _) if isinstance(items, tuple) and _is_masked(name, extra):
             return (name, MASK)
     masked = [_mask_value(item, extra, depth + 1) for item in items]
     if isinstance(items, set | frozenset):
@@ -242,7 +283,7 @@ def _mask_named(text: str, name: str, value: re.Pattern[str], extra: frozenset[s
     done: list[str] = []
     end = 0
     for named in re.finditer(name, text):
-        if named.start() < end or not is_sensitive(unquote_plus(named[1]), extra):
+        if named.start() < end or not _is_masked(unquote_plus(named[1]), extra):
             continue
         secret = value.match(text, named.end())
         if secret:
@@ -278,7 +319,7 @@ def _mask_pair(pair: str, extra: frozenset[str], depth: int) -> str:
     done: list[str] = []
     for field in pair.split(";"):  # some servers take it for '&'; elsewhere it is part of a value
         name, equals, value = field.partition("=")
-        if equals and is_sensitive(unquote_plus(name).rpartition("?")[2], extra):
+        if equals and _is_masked(unquote_plus(name).rpartition("?")[2], extra):
             return ";".join((*done, f"{name}={MASK}"))
         done.append(f"{name}{equals}{_mask_encoded(value, extra, depth)}")
     return ";".join(done)

@@ -11,19 +11,21 @@ from requestforge._client.credentials import Credentials
 from requestforge._client.hook_calls import (
     Prepared,
     has_renewed,
+    hears_all_acceptances,
     is_refused,
-    is_worth_renewing,
     tell_accepted,
     tell_error_hooks,
     through_request_hooks,
     through_response_hooks,
-    wait_before_replay,
     wants_credential,
     with_credential,
+    with_new_credential,
 )
-from requestforge._client.outgoing import Streams, frozen, headers_to_send, timeouts
+from requestforge._client.outgoing import Streams, frozen, headers_to_send, timeouts, unauthorized
 from requestforge._client.retrying import (
     Failed,
+    StrategyFailed,
+    ask,
     calls_retryable,
     last_failure,
     status_failure,
@@ -31,12 +33,15 @@ from requestforge._client.retrying import (
 )
 from requestforge._client.verbs import Verbs
 from requestforge._origins import AddressedUrl, has_userinfo, normal_path, resolve
-from requestforge._redaction import error_text, mask_url
-from requestforge._transport.call import Call
+from requestforge._redaction import also_sensitive, error_text, mask_url
+from requestforge._transport.call import Answer, Call
 from requestforge._transport.opening import open_sessions
 from requestforge.config import HttpClientConfig, HttpClientConfigBuilder
 from requestforge.events import RequestFailed, RequestReplayed, RequestSent, ResponseReceived
-from requestforge.exceptions import HttpClientException, RequestBuildException
+from requestforge.exceptions import (
+    HttpClientException,
+    RequestBuildException,
+)
 from requestforge.hooks.logging import MaskingHook
 from requestforge.interfaces import (
     AuthHookInterface,
@@ -47,6 +52,9 @@ from requestforge.models import HttpRequest, HttpResponse, RequestContext, mask_
 
 if TYPE_CHECKING:
     from requestforge._transport.sessions import BaseAdapter, Session
+else:
+    # For those who evaluate the annotations: requests is not loaded before a client is made.
+    BaseAdapter = Session = object
 
 __all__ = ["HttpClient", "create_client", "http_client"]
 
@@ -81,9 +89,8 @@ class HttpClient(Verbs, HttpSessionInterface):
         self._request_hooks = self._masking(self._config.request_hooks)
         self._response_hooks = self._masking(self._config.response_hooks)
         self._error_hooks = self._masking(self._config.error_hooks)
-        # How often a refused credential was renewed, and the last renewal an answer has accepted.
-        self._renewals = 0
-        self._accepted_renewal = 0
+        # Whether a refused credential was ever renewed.
+        self._has_renewed = False
 
     def request(self, request: HttpRequest) -> HttpResponse:
         """Send the request and give its answer.
@@ -104,15 +111,14 @@ class HttpClient(Verbs, HttpSessionInterface):
         if self._sessions.is_closed:
             raise HttpClientException("The client is closed; make another one.")
         strategy = self._config.retry_strategy
-        context = RequestContext(
-            frozen(request), max_retries=0 if strategy is None else strategy.max_retries
-        )
-        try:
-            return self._send_with_retries(context)
-        except HttpClientException as error:
-            if "request" not in error.context:
-                error.context["request"] = mask_request(context.request, self._credentials.names)
-            raise
+        with also_sensitive(self._credentials.names):
+            try:
+                limit = 0 if strategy is None else ask(strategy, lambda: strategy.max_retries)
+                return self._send_with_retries(RequestContext(frozen(request), max_retries=limit))
+            except HttpClientException as error:
+                if "request" not in error.context:
+                    error.context["request"] = mask_request(request)
+                raise
 
     @property
     def session(self) -> "Session":
@@ -161,10 +167,14 @@ class HttpClient(Verbs, HttpSessionInterface):
         strategy = self._config.retry_strategy
         streams = Streams(context.request)
         while True:
-            outcome = self._attempt(context)
-            if isinstance(outcome, HttpResponse):
-                return outcome
-            wait = wait_before_retry(strategy, context, outcome)
+            try:
+                outcome = self._attempt(context)
+                if isinstance(outcome, HttpResponse):
+                    return outcome
+                wait = wait_before_retry(strategy, context, outcome)
+            except StrategyFailed as error:
+                failure = error.failure
+                break
             if wait is not None and not streams.rewind():
                 wait = None
             if wait is None and outcome.response is not None and not self._raises(outcome.response):
@@ -176,6 +186,9 @@ class HttpClient(Verbs, HttpSessionInterface):
             if wait > 0:
                 instrumentation.sleep(wait)
             context.increment_attempt()
+        context.history.append(failure)
+        tell_error_hooks(self._error_hooks, failure, context)
+        raise failure from failure.original_exception
 
     def _attempt(self, context: RequestContext) -> HttpResponse | Failed:
         config = self._config
@@ -199,39 +212,39 @@ class HttpClient(Verbs, HttpSessionInterface):
         if hook is None or not self._may_sign(hook, request):
             return self._send_once(prepared, context, prepared.request)[0]
         streams = Streams(request)
-        replays = 0
+        unsigned = prepared._replace(request=request)
+        may_be_new = self._has_renewed or hears_all_acceptances(hook)
+        signed = with_credential(hook, unsigned, context)
         while True:
-            renewal = self._renewals
-            signed = with_credential(hook, prepared._replace(request=request), context)
-            response, left_origin = self._send_once(signed, context, prepared.request)
-            if left_origin or not signed.is_signed:
+            response, answer = self._send_once(signed, context, prepared.request)
+            if answer.left_origin or not signed.is_signed:
                 return response
             if not is_refused(hook, response):
-                if renewal > self._accepted_renewal:
-                    self._accepted_renewal = renewal
+                if may_be_new:
                     tell_accepted(hook, context)
                 return response
-            if not is_worth_renewing(hook, response, replays) or not has_renewed(hook, context):
+            if not has_renewed(hook, context, signed, response):
                 return response
-            self._renewals += 1
-            if not streams.rewind():
+            may_be_new = self._has_renewed = True
+            # After a change of the method it was no more than a look at what came of the request.
+            if answer.changed_method or not streams.rewind():
                 return response
-            wait_before_replay(hook, replays)
-            replays += 1
-            context.metadata["auth_retry"] = replays
-            self._tell(
-                RequestReplayed, context, request, status_code=response.status_code, replay=replays
-            )
+            renewed = with_new_credential(hook, unsigned, context)
+            if renewed is None:
+                return response
+            signed, status = renewed, response.status_code
+            replay = context.metadata["auth_retry"]
+            self._tell(RequestReplayed, context, request, status_code=status, replay=replay)
 
     def _send_once(
         self, prepared: Prepared, context: RequestContext, asked: HttpRequest
-    ) -> tuple[HttpResponse, bool]:
-        """The answer, and whether it came from another origin than that of the request."""
+    ) -> tuple[HttpResponse, Answer]:
+        """The answer, as callers get it and as the transport has it."""
         call = _call(self._config, self._credentials, prepared)
         strategy = self._config.retry_strategy
         judge = strategy if isinstance(strategy, RetryStrategyInterface) else None
         if judge is not None:
-            judge.before_attempt(context)
+            ask(judge, lambda: judge.before_attempt(context))
         self._tell(RequestSent, context, asked)
         started = instrumentation.monotonic()
         try:
@@ -239,7 +252,8 @@ class HttpClient(Verbs, HttpSessionInterface):
         except HttpClientException as error:
             self._tell(RequestFailed, context, asked, error=error_text(error))
             if judge is not None:
-                judge.after_attempt(context, error)
+                failed = error
+                ask(judge, lambda: judge.after_attempt(context, failed))
             raise
         seconds = instrumentation.monotonic() - started
         response = HttpResponse(
@@ -255,8 +269,8 @@ class HttpClient(Verbs, HttpSessionInterface):
             ResponseReceived, context, asked, status_code=answer.status_code, seconds=seconds
         )
         if judge is not None:
-            judge.after_attempt(context, response)
-        return response, answer.left_origin
+            ask(judge, lambda: judge.after_attempt(context, response))
+        return response, answer
 
     def _may_sign(self, hook: AuthHookInterface, request: HttpRequest) -> bool:
         return (
@@ -348,10 +362,15 @@ def _call(config: HttpClientConfig, credentials: Credentials, prepared: Prepared
             f"{url} holds a user name or password, and the client has credentials of its own: "
             "give them as the `auth` of the request."
         )
+    defaults = credentials.default_headers(url)
+    if request.auth is not None:
+        defaults = unauthorized(defaults)
+        if "authorization" in prepared.credentials:
+            request = replace(request, headers=unauthorized(request.headers or {}))
     return Call(
         method=request.method.value,
         url=url,
-        headers=headers_to_send(credentials.default_headers(url), request),
+        headers=headers_to_send(defaults, request),
         params=request.params,
         data=request.data,
         json_data=request.json_data,

@@ -55,8 +55,10 @@ class HttpClientConfig:
         credential_headers: default headers that are credentials, whatever their names say.
 
     Raises:
-        ValueError: a timeout that is not positive and finite, a negative `max_redirects`, or an
-            allowed origin that is none; a text where a sequence of texts belongs.
+        ValueError: a timeout that is not positive and finite, a `max_redirects` or a pool size
+            that is negative or no whole number, or an allowed origin that is none; a text where a
+            sequence of texts belongs.
+        TypeError: a field of another wrong type.
     """
 
     base_url: str = ""
@@ -86,14 +88,20 @@ class HttpClientConfig:
             raise ValueError(
                 f"default_timeout must be a positive, finite number of seconds, not {timeout!r}."
             )
-        if self.max_redirects < 0:
-            raise ValueError(f"max_redirects must be 0 or more, not {self.max_redirects!r}.")
+        for name in ("max_redirects", "pool_connection", "pool_maxsize"):
+            number: object = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+                raise ValueError(f"{name} must be a whole number, 0 or more, not {number!r}.")
+        _check_type("base_url", self.base_url, str)
+        _check_type("default_headers", self.default_headers, Mapping)
         for name in _SEQUENCES:
             value = getattr(self, name)
             if isinstance(value, str):
                 raise ValueError(f"{name} must be a sequence of texts, not the text {value!r}.")  # noqa: TRY004 - documented
+            _check_type(name, value, Iterable)
             object.__setattr__(self, name, tuple(value))
         for origin in self.allowed_origins:
+            _check_type("an allowed origin", origin, str)
             if not is_origin(origin):
                 raise ValueError(
                     f"{mask_url(str(origin))!r} in allowed_origins is no origin: "
@@ -149,7 +157,12 @@ class HttpClientConfigBuilder:
         return HttpClientConfig(**fields)
 
     def with_base_url(self, url: str) -> Self:
-        """Start every URL that is not absolute with this one; a slash at its end goes."""
+        """Start every URL that is not absolute with this one; a slash at its end goes.
+
+        Raises:
+            TypeError: it is no text.
+        """
+        _check_type("base_url", url, str)
         return self._set(base_url=url.rstrip("/"))
 
     def with_timeout(self, timeout: float) -> Self:
@@ -308,6 +321,11 @@ class HttpClientConfigBuilder:
     def _add(self, name: str, *values: object) -> Self:
         self._lists[name] += values
         return self
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, not a {type(value).__name__}.")
 
 
 def _kind(value: object) -> str | None:

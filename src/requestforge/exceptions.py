@@ -5,7 +5,13 @@ from datetime import datetime
 from typing import Any, Protocol, Self, cast
 
 from requestforge._portable import PortableException, describe
-from requestforge._redaction import mask_body, mask_json, mask_text
+from requestforge._redaction import (
+    also_sensitive,
+    mask_body,
+    mask_json,
+    mask_text,
+    names_also_sensitive,
+)
 
 __all__ = [
     "AuthenticationException",
@@ -56,15 +62,19 @@ class HttpClientException(PortableException):
         original_exception: BaseException | None = None,
         context: Mapping[str, Any] | None = None,
     ) -> None:
-        self.message = mask_text(str(message))
+        self.message: str = mask_text(str(message))
         super().__init__(self.message)
         self.original_exception = original_exception
-        self.context = cast("dict[str, Any]", mask_json(context or {}))
+        self.context: dict[str, Any] = cast("dict[str, Any]", mask_json(context or {}))
+        names = names_also_sensitive()
+        if names:
+            self._names = names
 
     def __str__(self) -> str:
         if self.original_exception is None:
             return self.message
-        return f"{self.message} | Original: {describe(self.original_exception)}"
+        with also_sensitive(self._names):
+            return f"{self.message} | Original: {describe(self.original_exception)}"
 
     def __copy__(self) -> Self:
         twin = super().__copy__()

@@ -12,9 +12,11 @@ from requestforge._curl import curl_command
 from requestforge._headers import Headers, retry_after
 from requestforge._portable import describe, plain
 from requestforge._redaction import (
-    MASK,
     NO_NAMES,
+    also_sensitive,
+    mask_auth,
     mask_body,
+    mask_files,
     mask_form,
     mask_headers,
     mask_json,
@@ -218,7 +220,8 @@ class HttpResponse:
         except (ValueError, RecursionError) as error:
             msg = f"The answer from {self.url} is not readable as JSON."
             preview = {"content_preview": self.text[:_PREVIEW]}
-            raise ResponseParseException(msg, error, preview) from error
+            with also_sensitive(self._names):
+                raise ResponseParseException(msg, error, preview) from error
 
     def json_or_none(self) -> Any:  # noqa: ANN401 - the JSON boundary
         """The body as JSON, or None if it is none."""
@@ -237,25 +240,31 @@ class HttpResponse:
             return self
         kind = _PHRASES.get(self.status_code) or _PHRASES.get(self.status_code // 100, "Error")
         msg = f"{kind}: {self.url} answered with status {self.status_code}."
-        error = status_exception(self.status_code, msg, self.text)
+        with also_sensitive(self._names):
+            error = status_exception(self.status_code, msg, self.text)
         error.response = self
         error.retry_after = retry_after(self.headers)
         raise error
 
+    @property
+    def _names(self) -> frozenset[str]:
+        """The sensitive names of the client that got it, beyond the built-in ones."""
+        return cast("Headers", self.headers).names
+
     def _charset(self) -> str | None:
         if self.encoding:
             return self.encoding
-        match = re.search(
-            r"""(?i);\s*charset\s*=\s*"?([^\s;"]+)""", self.headers.get("content-type", "")
-        )
+        match = re.search(_CHARSET, self.headers.get("content-type", ""))
         return match[1] if match else None
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(status_code={self.status_code!r}, headers={self.headers!r}, "
-            f"content=<{len(self.content)} bytes>, elapsed_ms={self.elapsed_ms!r}, "
-            f"url={mask_url(self.url)!r}, request={self.request!r}, encoding={self.encoding!r})"
-        )
+        with also_sensitive(self._names):
+            return (
+                f"{type(self).__name__}(status_code={self.status_code!r}, "
+                f"headers={self.headers!r}, content=<{len(self.content)} bytes>, "
+                f"elapsed_ms={self.elapsed_ms!r}, url={mask_url(self.url)!r}, "
+                f"request={self.request!r}, encoding={self.encoding!r})"
+            )
 
 
 @dataclass(slots=True, repr=False)
@@ -340,15 +349,21 @@ class FetchContext:
 
 def mask_request(request: HttpRequest, extra: frozenset[str] = NO_NAMES) -> HttpRequest:
     """A copy of plain values without secrets; streams, files and auth objects are left out."""
+    # Both may be of a wrong type, of which an error then tells.
+    url: Any = request.url
+    headers: Any = request.headers
+    shown: dict[str, Any] = {
+        "url": mask_url(url, extra) if isinstance(url, str) else plain(url),
+        "headers": (mask_headers if isinstance(headers, Mapping) else mask_json)(headers, extra),
+    }
     return replace(
         request,
-        url=mask_url(request.url, extra),
-        headers=None if request.headers is None else mask_headers(request.headers, extra),
+        **shown,
         params=plain(mask_form(request.params, extra)),
         data=_masked_data(request.data, extra),
         json_data=plain(mask_json(request.json_data, extra)),
-        files=_masked_files(request.files),
-        auth=_masked_auth(request.auth),
+        files=mask_files(request.files),
+        auth=mask_auth(request.auth),
     )
 
 
@@ -383,19 +398,3 @@ def _masked_data(data: object, extra: frozenset[str]) -> object:
 def _masked_content(content: bytes, extra: frozenset[str]) -> bytes:
     masked = mask_body(content, extra)
     return content if masked == content.decode("utf-8", "replace") else masked.encode()
-
-
-def _masked_files(files: object) -> object:
-    # Not from an iterator, which would be used up.
-    if not isinstance(files, Mapping | list | tuple):
-        return None if files is None else MASK
-    try:
-        return dict.fromkeys(dict(files), MASK)
-    except (TypeError, ValueError):  # neither a mapping nor pairs
-        return MASK
-
-
-def _masked_auth(auth: object) -> object:
-    if auth is None:
-        return None
-    return (MASK, MASK) if isinstance(auth, tuple) else MASK

@@ -390,7 +390,10 @@ def _seconds(name: str, value: object) -> float:
 def _kinds(
     kinds: Collection[type[BaseException]] | None,
 ) -> tuple[type[BaseException], ...] | None:
-    return None if kinds is None else tuple(kinds)
+    if kinds is None:
+        return None
+    given: object = kinds
+    return (given,) if isinstance(given, type) else tuple(kinds)
 
 
 def _codes(codes: Collection[int] | None, default: frozenset[int]) -> frozenset[int]:

@@ -10,15 +10,18 @@ from typing import Generic, TypeVar
 
 import requestforge
 from doubles import BasicStorage, CountingStep, RecordingStorage
-from requestforge import TokenData
+from requestforge import InMemoryTokenStorage, TokenData
 from requestforge.events import Event
 from requestforge.instrumentation import observe
 from requestforge.interfaces import TokenStorageInterface
-from requestforge.storage import InMemoryTokenStorage  # TMP
 
 T = TypeVar("T")
 
-STORAGES: list[Callable[[], TokenStorageInterface | BasicStorage]] = [InMemoryTokenStorage, RecordingStorage, BasicStorage]
+STORAGES: list[Callable[[], TokenStorageInterface | BasicStorage]] = [
+    InMemoryTokenStorage,
+    RecordingStorage,
+    BasicStorage,
+]
 STORAGE_IDS = ["in memory", "shared", "four methods"]
 
 TraceFunction = Callable[[FrameType, str, object], object]
@@ -287,8 +290,10 @@ def chain() -> list[CountingStep]:
 
 
 def fetches(steps: list[CountingStep]) -> list[int]:
+    """How often each step was fetched."""
     return [step.fetches for step in steps]
 
 
-def values(outcomes: list[TokenData | BaseException]) -> set[object]:
+def values(outcomes: Iterable[TokenData | BaseException]) -> set[object]:
+    """The access tokens, and whatever else there is."""
     return {each.access_token if isinstance(each, TokenData) else each for each in outcomes}

@@ -237,14 +237,21 @@ def test_a_child_forked_at_any_line_of_another_thread_works(
         pipeline = TokenFetchPipeline([step], InMemoryTokenStorage(max_entries=100))
         pipeline.execute()
         gate = Gate()
-        task = Task(lambda line=line, pipeline=pipeline, gate=gate: at_line(line, lambda: act(pipeline), gate))
+        task = Task(
+            lambda line=line, pipeline=pipeline, gate=gate: at_line(
+                line, lambda: act(pipeline), gate
+            )
+        )
         if not gate.reached_before(task):
             break
 
         def use(pipeline: TokenFetchPipeline = pipeline) -> list[bool]:
             tokens = [pipeline.execute(), pipeline.execute(force_refresh=True)]
             pipeline.invalidate_all()
-            tokens += [pipeline.execute(), TokenFetchPipeline([CountingStep("b")], STORAGES[0]()).execute()]
+            tokens += [
+                pipeline.execute(),
+                TokenFetchPipeline([CountingStep("b")], STORAGES[0]()).execute(),
+            ]
             return [isinstance(token, TokenData) for token in tokens]
 
         assert in_child(use) == [True] * 4, line

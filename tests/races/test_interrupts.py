@@ -52,5 +52,3 @@ def test_an_interrupt_at_any_moment_leaves_nobody_waiting(
         assert same_thread == [TokenData] * 3, moment
         assert Task(use).result() == [TokenData] * 3, moment
     assert moment > 10
-
-

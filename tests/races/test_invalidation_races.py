@@ -4,6 +4,7 @@ import itertools
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import pytest
 from racing import (
@@ -607,6 +608,46 @@ class StampedStep(CountingStep):
         return token
 
 
+class Mixture:
+    """Random calls of two pipelines on one storage, by threads that check what they get."""
+
+    def __init__(self, storage: TokenStorageInterface, *, lazy: bool) -> None:
+        self.count = itertools.count()
+        self.app = StampedStep("app", (), self.count)
+        self.user = StampedStep("user", ["app"], self.count)
+        steps = [self.app, self.user]
+        self.pipelines = [TokenFetchPipeline(steps, storage, lazy=lazy) for _ in range(2)]
+        # Step, and the counts at which the call began and ended.
+        self.invalidations: list[tuple[str, int, int]] = []
+
+    def act(self, number: int, choices: random.Random) -> None:
+        """What one thread does."""
+        pipeline = self.pipelines[number % 2]
+        provider = PipelineTokenProvider(pipeline, "api", choices.choice([None, "app", "user"]))
+        token = pipeline.execute()
+        for _ in range(12):
+            call = choices.choice(["execute", "execute", "force", "refresh", "app", "user"])
+            since = next(self.count)
+            if call in {"app", "user"}:
+                pipeline.invalidate_step(call)
+                self.invalidations.append((call, since, next(self.count)))
+            elif call == "refresh":
+                rejected, token = token, provider.refresh(token)
+                assert token.generation != rejected.generation
+            else:
+                token = pipeline.execute(force_refresh=call == "force")
+                self.check(token, since)
+                assert call != "force" or self.user.began[token.access_token] > since
+
+    def check(self, token: TokenData, since: int) -> None:
+        """Neither the token nor what it was bought with is older than an invalidation."""
+        for name, start, end in list(self.invalidations):
+            if end < since:
+                assert self.user.began[token.access_token] > start
+                if name == "app":
+                    assert self.app.began[app_behind(self.user, token)] > start
+
+
 @pytest.fixture
 def _quick_switches() -> Iterator[None]:
     """Threads take turns as often as they can."""
@@ -629,48 +670,14 @@ def test_any_mixture_of_calls_keeps_its_promises(
     upstream's fetch, began before an invalidation that ended before the call; a forced call gets
     one whose fetches began after it; a refresh does not give the rejected token back.
     """
-    count = itertools.count()
-    app, user = StampedStep("app", (), count), StampedStep("user", ["app"], count)
-    storage = make_storage()
-    pipelines = [TokenFetchPipeline([app, user], storage, lazy=lazy) for _ in range(2)]
-    invalidations: list[tuple[str, int, int]] = []
-
-    def check(token: TokenData, since: int, *, forced: bool) -> None:
-        for name, start, end in invalidations:
-            if end < since:
-                assert user.began[token.access_token] > start, name
-                if name == "app":
-                    assert app.began[app_behind(user, token)] > start
-        if forced:
-            assert user.began[token.access_token] > since
-            assert app.began[app_behind(user, token)] > since
+    mixture = Mixture(make_storage(), lazy=lazy)
 
     def act(number: int) -> None:
-        choices = random.Random(seed * 10 + number)  # noqa: S311 - a replayable choice
-        pipeline = pipelines[number % 2]
-        provider = PipelineTokenProvider(pipeline, "api", choices.choice([None, "app", "user"]))
-        token = pipeline.execute()
-        for _ in range(12):
-            since = next(count)
-            match choices.choice(["execute", "execute", "force", "refresh", "app", "user"]):
-                case "execute":
-                    token = pipeline.execute()
-                    check(token, since, forced=False)
-                case "force":
-                    token = pipeline.execute(force_refresh=True)
-                    check(token, since, forced=True)
-                case "refresh":
-                    new = provider.refresh(token)
-                    assert new.generation != token.generation
-                    token = new
-                case name:
-                    pipeline.invalidate_step(name)
-                    invalidations.append((name, since, next(count)))
+        mixture.act(number, random.Random(10 * seed + number))  # noqa: S311 - to be replayed
 
-    tasks = [Task(lambda number=number: act(number)) for number in range(4)]
-    for task in tasks:
+    for task in [Task(partial(act, number)) for number in range(4)]:
         task.result()
-    last = pipelines[0].execute()
-    fetched = (app.fetches, user.fetches)
-    assert pipelines[1].execute() == last
-    assert (app.fetches, user.fetches) == fetched
+    last = mixture.pipelines[0].execute()
+    fetched = fetches([mixture.app, mixture.user])
+    assert mixture.pipelines[1].execute() == last
+    assert fetches([mixture.app, mixture.user]) == fetched

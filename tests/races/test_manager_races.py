@@ -75,9 +75,7 @@ def test_waiters_of_a_manager_get_the_providers_error() -> None:
         watch.until(8, StepMissed, "api")
         gate.open()
         errors = [task.error() for task in tasks]
-    assert [(type(error), str(error)) for error in errors] == [
-        (OSError, "The server is down.")
-    ] * 8
+    assert [(type(error), str(error)) for error in errors] == [(OSError, "The server is down.")] * 8
     assert len({id(error) for error in errors}) == 8
     assert provider.step.fetches == 1
 
@@ -95,8 +93,6 @@ def test_forced_calls_of_a_manager_share_a_fetch() -> None:
         gate.open()
         assert early.result().access_token == "token-1"
         assert values([task.result() for task in late]) == {"token-2"}
-
-
 
 
 def test_a_manager_and_its_pipeline_share_flights() -> None:

@@ -206,9 +206,7 @@ def test_three_threads_in_a_circle_get_errors() -> None:
 def test_a_fetch_that_waits_for_itself_in_another_thread_times_out() -> None:
     """A circle through a thread of the fetcher's own is not seen, but ends with wait_timeout."""
     step = CallingStep("app")
-    pipeline = TokenFetchPipeline(
-        [step], STORAGES[0](), wait_timeout=timedelta(milliseconds=20)
-    )
+    pipeline = TokenFetchPipeline([step], STORAGES[0](), wait_timeout=timedelta(milliseconds=20))
     step.calls = lambda: Task(pipeline.execute).result()
     error = Task(pipeline.execute).error()
     assert type(error) is AuthenticationException
@@ -222,7 +220,7 @@ def test_a_listener_to_a_failure_that_executes_the_pipeline_hides_nothing() -> N
     step.failure = OSError("The server is down.")
     asked: list[BaseException] = []
 
-    def listen(error: Exception, context: object = None) -> None:
+    def listen(*_: object) -> None:
         try:
             pipeline.execute()
         except DependencyException as inner:

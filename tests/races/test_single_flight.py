@@ -18,13 +18,18 @@ from racing import (
 )
 
 from doubles import CountingStep, RecordingStorage
-from requestforge import AuthenticationException, TokenData, TokenFetchPipeline
+from requestforge import (
+    AuthenticationException,
+    InMemoryTokenStorage,
+    TokenData,
+    TokenFetchPipeline,
+)
 from requestforge.events import StepCached, StepFailed, StepFetched, StepMissed
 from requestforge.exceptions import DependencyException, TokenRefreshException
 from requestforge.interfaces import TokenStorageInterface
-from requestforge.storage import InMemoryTokenStorage  # TMP
 
 pytestmark = pytest.mark.compat
+
 
 @pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])
 @pytest.mark.parametrize("make_storage", STORAGES, ids=STORAGE_IDS)

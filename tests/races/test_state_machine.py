@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
-from doubles import Clock, CountingStep, FlakyStorage
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from racing import Watch
 
+from doubles import Clock, CountingStep, FlakyStorage
 from requestforge import (
     AuthenticationException,
     InMemoryTokenStorage,
@@ -302,9 +302,7 @@ class Machine(RuleBasedStateMachine):
         observed=st.booleans(),
         lifetimes=st.tuples(*[st.sampled_from(LIFETIMES)] * len(GRAPH)),
     )
-    def begin(
-        self, kind: str, lazy: bool, observed: bool, lifetimes: tuple[Lifetime, ...]
-    ) -> None:
+    def begin(self, kind: str, lazy: bool, observed: bool, lifetimes: tuple[Lifetime, ...]) -> None:
         """Make the pipelines, and the model."""
         self.flaky = FlakyStorage(shared=kind == "shared")
         self.faults = kind != "in memory"

@@ -7,11 +7,22 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import pytest
-from racing import LIMIT, Gate, Interrupt, Task, chain, fetches, together, values, watched
+from racing import (
+    LIMIT,
+    Gate,
+    Interrupt,
+    ScriptedStorage,
+    Task,
+    chain,
+    fetches,
+    together,
+    values,
+    watched,
+)
 
 from doubles import BasicStorage, CountingStep, RecordingStorage
 from requestforge import (
@@ -24,7 +35,7 @@ from requestforge.events import LockUnavailable, StepCached, StepFetched, StepMi
 pytestmark = pytest.mark.compat
 
 
-class LockingStorage(RecordingStorage):
+class LockingStorage(ScriptedStorage):
     """A storage with a lock that does as it is told.
 
     Attributes:
@@ -82,7 +93,11 @@ def test_each_fetch_holds_the_lock_of_its_step_alone() -> None:
 
 @pytest.mark.parametrize(
     ("lock_lease", "wait_timeout", "lease", "wait"),
-    [(None, None, 35, 70), (timedelta(seconds=3), None, 3, 38), (None, timedelta(seconds=2), 35, 2)],
+    [
+        (None, None, 35, 70),
+        (timedelta(seconds=3), None, 3, 38),
+        (None, timedelta(seconds=2), 35, 2),
+    ],
     ids=["defaults", "lease", "wait"],
 )
 def test_lease_and_wait_follow_the_steps_timeout(
@@ -142,6 +157,36 @@ def test_a_forced_fetch_does_not_do_with_what_another_process_fetched() -> None:
     assert (step.fetches, other.fetches) == (1, 1)
 
 
+def test_what_a_thread_fetched_meanwhile_needs_no_lock() -> None:
+    """A thread that read before another one's fetch landed reads again before it locks."""
+    storage = LockingStorage()
+    step = CountingStep("app")
+    pipeline = TokenFetchPipeline([step], storage)
+    storage.once("after get_many", "app", pipeline.execute)
+    assert pipeline.execute().access_token == "app-1"
+    assert [key for key, _, _ in storage.asked] == ["app"]
+
+
+def test_what_a_thread_fetched_of_another_step_is_no_reason_not_to_lock() -> None:
+    """The lock of a step is taken although another step's fetch has landed meanwhile."""
+    storage = LockingStorage()
+    step = CountingStep("app")
+    other = TokenFetchPipeline([CountingStep("other")], storage)
+    storage.once("after get_many", "app", other.execute)
+    assert TokenFetchPipeline([step], storage).execute().access_token == "app-1"
+    assert [key for key, _, _ in storage.asked] == ["other", "app"]
+
+
+def test_what_a_plain_call_fetched_meanwhile_does_not_do_for_a_forced_one() -> None:
+    """A forced call locks and fetches, though another thread's token has come since it read."""
+    storage = LockingStorage()
+    step = CountingStep("app")
+    pipeline = TokenFetchPipeline([step], storage)
+    storage.once("after get_many", "app", pipeline.execute)
+    assert pipeline.execute(force_refresh=True).access_token == "app-2"
+    assert [key for key, _, _ in storage.asked] == ["app", "app"]
+
+
 def test_a_lock_that_others_keep_ends_the_wait() -> None:
     """A step that another process fetches for too long raises, without a fetch of our own."""
     storage = LockingStorage()
@@ -177,9 +222,7 @@ def test_a_storage_that_cannot_lock_is_used_without() -> None:
 
     steps = chain()
     with watched() as watch:
-        assert values(
-            together(16, TokenFetchPipeline(steps, Unlocked()).execute)
-        ) == {"user-1"}
+        assert values(together(16, TokenFetchPipeline(steps, Unlocked()).execute)) == {"user-1"}
     assert fetches(steps) == [1, 1, 1]
     assert watch.of(LockUnavailable) == []
 
@@ -256,7 +299,7 @@ class Worker:
         self._process.kill()
         self._process.wait(LIMIT)
 
-    def __enter__(self) -> "Worker":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

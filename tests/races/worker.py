@@ -1,7 +1,8 @@
 """A process of its own that runs a pipeline on one of Django's caches, as told on its stdin.
 
 Its argument is JSON: the settings of the cache, the prefix of the keys, a file that counts fetches,
-how many threads to use, and the lease of a lock in seconds. For each line on stdin it answers with a line of JSON:
+how many threads to use, and the lease of a lock in seconds. For each line on stdin it answers with
+a line of JSON:
 
 - "execute": the access tokens that the threads got,
 - "refresh": those that they got for the last one, rejected,
@@ -13,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import django
@@ -95,21 +97,23 @@ def main() -> None:
             case "execute":
                 say(in_threads(told["threads"], pipeline.execute))
             case "refresh":
-                rejected = pipeline.execute()
+                refresh = partial(provider.refresh, pipeline.execute())
                 say("rejected")
                 sys.stdin.readline()
-                say(in_threads(told["threads"], lambda: provider.refresh(rejected)))
+                say(in_threads(told["threads"], refresh))
             case "hold":
                 steps[2].during = hold
                 say(pipeline.execute().access_token)
 
 
 def hold() -> None:
+    """Say so, and wait for a line."""
     say("holding")
     sys.stdin.readline()
 
 
 def say(answer: object) -> None:
+    """Answer with a line of JSON."""
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 

@@ -8,6 +8,7 @@ from requestforge._redaction import is_sensitive
 from requestforge.config import HttpClientConfig
 from requestforge.hooks import AuthorizationHook
 from requestforge.hooks.composite import header_names
+from requestforge.hooks.logging import MaskingHook
 from requestforge.interfaces import AuthHookInterface
 
 _log = logging.getLogger("requestforge")
@@ -27,7 +28,10 @@ class Credentials:
     def __init__(self, config: HttpClientConfig) -> None:
         hooks = (config.auth_hook, *config.request_hooks)
         told = frozenset[str]().union(*map(header_names, hooks))
-        self.names = told.union(config.redaction, config.credential_headers)
+        masking = (*config.request_hooks, *config.response_hooks, *config.error_hooks)
+        keys = (hook.sensitive_keys for hook in masking if isinstance(hook, MaskingHook))
+        names = told.union(config.redaction, config.credential_headers, *keys)
+        self.names = frozenset(name for name in names if not is_sensitive(name))
         self._defaults = config.default_headers
         self._public_defaults = {
             name: value for name, value in self._defaults.items() if not self.include(name)

@@ -12,7 +12,7 @@ from requestforge._client.outgoing import frozen
 from requestforge._origins import resolve
 from requestforge._portable import describe, without_secrets
 from requestforge.exceptions import AuthenticationException, RequestBuildException
-from requestforge.hooks import composite
+from requestforge.hooks import CompositeAuthHook, TokenAuthHook, composite
 from requestforge.interfaces import (
     AuthHookInterface,
     ErrorHookInterface,
@@ -22,6 +22,8 @@ from requestforge.interfaces import (
 from requestforge.models import HttpRequest, HttpResponse, RequestContext
 
 _log = logging.getLogger("requestforge")
+
+_REPLAYS = "auth_retry"
 
 
 class Prepared(NamedTuple):
@@ -36,6 +38,13 @@ class Prepared(NamedTuple):
     request: HttpRequest
     credentials: frozenset[str] = frozenset()
     is_signed: bool = False
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What hooks for credentials put into headers, in full and without the scheme."""
+        headers = _by_lower_name(self.request)
+        values = [str(headers[name]) for name in self.credentials if name in headers]
+        return (*values, *(value.partition(" ")[2] for value in values))
 
 
 def through_request_hooks(
@@ -124,6 +133,26 @@ def with_credential(
     raise failure from failure.original_exception
 
 
+def with_new_credential(
+    hook: AuthHookInterface, prepared: Prepared, context: RequestContext
+) -> Prepared | None:
+    """The same for a replay, which is counted, after as long a pause as the hook's strategy says.
+
+    None if the strategy or the hook failed, which is logged.
+    """
+    replays = _replays(context)
+    try:
+        delay = 0.0 if hook.retry_strategy is None else hook.retry_strategy.get_delay(replays)
+        if delay > 0:
+            instrumentation.sleep(delay)
+        signed = with_credential(hook, prepared, context)
+    except Exception as error:  # noqa: BLE001 - a strategy may raise anything
+        _log_failure("Auth", hook, error)
+        return None
+    context.metadata[_REPLAYS] = replays + 1
+    return signed
+
+
 def is_refused(hook: AuthHookInterface, response: HttpResponse) -> bool:
     """Whether the hook takes the answer for a refusal of its credential; False if it fails."""
     try:
@@ -133,41 +162,36 @@ def is_refused(hook: AuthHookInterface, response: HttpResponse) -> bool:
         return False
 
 
-def is_worth_renewing(hook: AuthHookInterface, response: HttpResponse, replays: int) -> bool:
-    """Whether a renewed credential may fare better than the one that this answer refuses.
+def has_renewed(
+    hook: AuthHookInterface, context: RequestContext, signed: Prepared, response: HttpResponse
+) -> bool:
+    """Have the hook renew the credential that was refused; whether there is a new one.
+
+    It is not renewed where the hook's strategy, or what the answer says, speaks against a replay.
 
     Args:
         hook: the auth hook, which has called the answer a refusal.
+        context: that of the request.
+        signed: what was refused.
         response: the answer.
-        replays: how often the request was replayed so far.
     """
-    strategy = hook.retry_strategy
-    return (
-        strategy is not None
-        and replays < strategy.max_retries
-        and strategy.should_retry(response, replays)
-        and not is_past_refreshing(response.headers.get("WWW-Authenticate", ""))
-    )
-
-
-def wait_before_replay(hook: AuthHookInterface, replays: int) -> None:
-    """Pause for as long as the hook's strategy says."""
-    delay = 0.0 if hook.retry_strategy is None else hook.retry_strategy.get_delay(replays)
-    if delay > 0:
-        instrumentation.sleep(delay)
-
-
-def has_renewed(hook: AuthHookInterface, context: RequestContext) -> bool:
-    """Have the hook renew the credential that was refused; whether there is a new one."""
     try:
-        return composite.has_renewed(hook, context)
+        return _is_worth_renewing(hook, context, response) and composite.has_renewed(hook, context)
     except Exception as error:  # noqa: BLE001 - a hook may raise anything
         _log.warning(
             "%s could not renew the credential that was refused: %s.",
             type(hook).__name__,
-            describe(error),
+            describe(error, signed.secrets),
         )
         return False
+
+
+def hears_all_acceptances(hook: object) -> bool:
+    """Whether the hook is to be told of each answer that accepts its credential.
+
+    The tokens of a manager may have been refreshed by another client.
+    """
+    return isinstance(hook, TokenAuthHook | CompositeAuthHook)
 
 
 def tell_accepted(hook: AuthHookInterface, context: RequestContext) -> None:
@@ -176,6 +200,24 @@ def tell_accepted(hook: AuthHookInterface, context: RequestContext) -> None:
         composite.tell_accepted(hook, context)
     except Exception as error:  # noqa: BLE001 - a hook may raise anything
         _log_failure("Auth", hook, error)
+
+
+def _is_worth_renewing(
+    hook: AuthHookInterface, context: RequestContext, response: HttpResponse
+) -> bool:
+    strategy = hook.retry_strategy
+    replays = _replays(context)
+    return (
+        strategy is not None
+        and replays < strategy.max_retries
+        and strategy.should_retry(response, replays)
+        and not is_past_refreshing(response.headers.get("WWW-Authenticate", ""))
+    )
+
+
+def _replays(context: RequestContext) -> int:
+    count: int = context.metadata.get(_REPLAYS, 0)
+    return count
 
 
 def _after(

@@ -3,10 +3,11 @@
 import math
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
+from requestforge._portable import describe, without_secrets
 from requestforge.exceptions import RequestBuildException
 from requestforge.models import HttpRequest
 
@@ -15,18 +16,27 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
+# Ten years in seconds: what lies far beyond, no socket takes.
+_LONGEST = 315_360_000.0
+
+
 class Streams:
-    """The open files and iterators in the body of a request, and where they stood."""
+    """The open files and iterators in the body and the query of a request, and where they stood."""
 
     __slots__ = ("_can_rewind", "_positions")
 
     def __init__(self, request: HttpRequest) -> None:
         self._positions: list[tuple[Any, int]] = []
         self._can_rewind = True
-        for content in (request.data, request.files, *_files(request.files)):
+        for content in (
+            *(request.data, request.files, request.params),
+            *_files(request.files),
+            *_field_values(request.data),
+            *_field_values(request.params),
+        ):
             if hasattr(content, "read"):
                 self._note(content)
-            elif hasattr(content, "__next__"):
+            elif _is_one_shot(content):
                 self._can_rewind = False
 
     def rewind(self) -> bool:
@@ -53,8 +63,11 @@ class Streams:
 def frozen(request: HttpRequest) -> HttpRequest:
     """The request with copies of what its owner could change while it is under way.
 
+    Iterators in its query and form fields become lists, so that they can be sent more than once.
+
     Raises:
-        RequestBuildException: its URL is no text, or its headers are no mapping.
+        RequestBuildException: its URL is no text, its headers are no mapping, or an iterator
+            failed.
     """
     url: object = request.url
     if not isinstance(url, str):
@@ -66,8 +79,8 @@ def frozen(request: HttpRequest) -> HttpRequest:
         )
     copies: dict[str, Any] = {
         name: copy
-        for name in ("headers", "params", "data", "json_data", "files")
-        if (copy := _copied(value := getattr(request, name))) is not value
+        for name, copied in _COPIES.items()
+        if (copy := copied(value := getattr(request, name))) is not value
     }
     return replace(request, **copies) if copies else request
 
@@ -87,7 +100,7 @@ def timeouts(request: HttpRequest, default: float) -> tuple[float, float]:
             f"The timeout {given!r} is neither a number of seconds nor a pair of them to connect "
             "and to read, positive and finite; None or 0 stands for the client's default."
         ) from None
-    return connect, read
+    return min(connect, _LONGEST), min(read, _LONGEST)
 
 
 def headers_to_send(defaults: Mapping[str, str], request: HttpRequest) -> dict[str, str]:
@@ -104,6 +117,11 @@ def headers_to_send(defaults: Mapping[str, str], request: HttpRequest) -> dict[s
         del merged["content-type"]
     merged |= _by_lower_name(request.headers or {})
     return {name: _checked(name, value) for name, value in merged.values() if value is not None}
+
+
+def unauthorized(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers less Authorization."""
+    return {name: value for name, value in headers.items() if name.lower() != "authorization"}
 
 
 def _by_lower_name(headers: Mapping[Any, Any]) -> dict[str, tuple[str, Any]]:
@@ -162,12 +180,75 @@ def _copied(value: object) -> object:
     return value
 
 
+def _query(value: object) -> object:
+    return _form(_read_out(value) if _is_one_shot(value) else value)
+
+
+def _form(value: object) -> object:
+    """A copy of form fields, in which iterators have become lists."""
+    if not any(map(_is_one_shot, _field_values(value))):
+        return _copied(value)
+    if type(value) is dict:
+        return {name: _field(content) for name, content in value.items()}
+    pairs: Iterable[Any] = value.items() if isinstance(value, Mapping) else cast("list[Any]", value)
+    return [(pair[0], _field(pair[1])) if _is_pair(pair) else pair for pair in pairs]
+
+
+def _field(value: object) -> object:
+    return _read_out(value) if _is_one_shot(value) else _copied(value)
+
+
+def _field_values(fields: object) -> list[object]:
+    """The values of form fields or query, if that is what these are."""
+    if isinstance(fields, Mapping):
+        return list(fields.values())
+    if isinstance(fields, list | tuple):
+        return [pair[1] for pair in fields if _is_pair(pair)]
+    return []
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2  # noqa: PLR2004 - a pair
+
+
+def _is_one_shot(value: Any) -> bool:  # noqa: ANN401 - whatever a caller gives
+    """Whether it can be iterated over once only."""
+    if value is None or isinstance(value, str | bytes | Mapping | list | tuple):
+        return False
+    if hasattr(value, "__next__"):
+        return True
+    try:
+        return iter(value) is iter(value)
+    except Exception:  # noqa: BLE001 - no iterable, or a caller's that will tell when it is sent
+        return False
+
+
+def _read_out(value: Any) -> list[object]:  # noqa: ANN401 - an iterable
+    try:
+        return list(value)
+    except Exception as error:  # noqa: BLE001 - a caller's iterator may raise anything
+        failure = RequestBuildException(
+            f"The request cannot be built from its query and body: {describe(error)}.",
+            without_secrets(error),
+        )
+    raise failure from failure.original_exception
+
+
+_COPIES: dict[str, Callable[[object], object]] = {
+    "headers": _copied,
+    "params": _query,
+    "data": _form,
+    "json_data": _copied,
+    "files": _copied,
+}
+
+
 def _seconds(value: float | None, default: float) -> float:
     if not value:
         return default
     if isinstance(value, str | bool) or not 0 < value < math.inf:
         raise ValueError
-    return float(value)
+    return min(float(value), _LONGEST)
 
 
 def _text(value: object) -> object:

@@ -1,8 +1,11 @@
 """Whether a client's failed attempt is made again, after what wait, and how the last one ends."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from requestforge._headers import Headers
+from requestforge._headers import Headers, retry_after
+from requestforge._portable import describe, without_secrets
 from requestforge.exceptions import (
     AuthenticationException,
     CircuitOpenException,
@@ -23,6 +26,20 @@ from requestforge.models import HttpMethod, HttpRequest, HttpResponse, RequestCo
 _NOT_IDEMPOTENT = frozenset({HttpMethod.POST, HttpMethod.PATCH})
 _FINAL = (AuthenticationException, CircuitOpenException, RequestBuildException)
 _LONGEST_RETRY_AFTER = 60.0
+
+_Answer = TypeVar("_Answer")
+
+
+class StrategyFailed(Exception):
+    """Ends a request whose retry strategy has failed.
+
+    Attributes:
+        failure: the error to raise in its place.
+    """
+
+    def __init__(self, failure: HttpClientException) -> None:
+        super().__init__(failure)
+        self.failure = failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +62,23 @@ def calls_retryable(strategy: RetryStrategyInterface | None, status: int) -> boo
     if strategy is None:
         return False
     judge = getattr(strategy, "is_retryable_status", RETRYABLE_STATUS_CODES.__contains__)
-    return bool(judge(status))
+    return ask(strategy, lambda: bool(judge(status)))
+
+
+def ask(strategy: object, question: Callable[[], _Answer]) -> _Answer:
+    """What a retry strategy answers; errors of the library pass.
+
+    Raises:
+        StrategyFailed: it raised another error.
+    """
+    try:
+        return question()
+    except HttpClientException:
+        raise
+    except Exception as error:  # noqa: BLE001 - a strategy may raise anything
+        text = f"The retry strategy {type(strategy).__name__} failed: {describe(error)}."
+        failure = HttpClientException(text, without_secrets(error))
+    raise StrategyFailed(failure)
 
 
 def status_failure(response: HttpResponse) -> HttpStatusException:
@@ -57,13 +90,24 @@ def status_failure(response: HttpResponse) -> HttpStatusException:
     text = f"{response.url} answered with status {response.status_code}."
     failure = status_exception(response.status_code, text)
     failure.response = response
+    failure.retry_after = retry_after(response.headers)
     return failure
 
 
 def wait_before_retry(
     strategy: RetryStrategyInterface | None, context: RequestContext, failed: Failed
 ) -> float | None:
-    """Seconds to wait before the next attempt; None: there is none."""
+    """Seconds to wait before the next attempt; None: there is none.
+
+    Raises:
+        StrategyFailed: as `ask`.
+    """
+    return ask(strategy, lambda: _wait(strategy, context, failed))
+
+
+def _wait(
+    strategy: RetryStrategyInterface | None, context: RequestContext, failed: Failed
+) -> float | None:
     failure = failed.failure
     if strategy is None or isinstance(failure, _FINAL) or context.attempt >= strategy.max_retries:
         return None

@@ -13,6 +13,7 @@ from requestforge._execution.flight import Demand, Flight, Flights
 from requestforge._execution.home import adapted, homes
 from requestforge._execution.keys import Entry, epoch_of
 from requestforge._execution.reports import Reports
+from requestforge._portable import without_secrets
 from requestforge._redaction import fingerprint
 from requestforge.events import InvalidationCause, MissReason, StorageOperation
 from requestforge.exceptions import TokenStorageException
@@ -150,13 +151,13 @@ class TokenCache:
         ]
         if failures:
             steps = ", ".join(repr(entry.step) for entry, _ in failures)
-            error = failures[0][1]
+            shown = without_secrets(failures[0][1])
             msg = (
                 f"The storage could not delete the tokens of {steps}; they are invalid in this "
                 "process, but other processes may still use them. Invalidate again once the "
                 "storage works."
             )
-            raise TokenStorageException(msg, error) from error
+            raise TokenStorageException(msg, shown) from shown
 
     @contextmanager
     def lock(self, entry: Entry, lease: timedelta, wait: timedelta) -> Iterator[None]:

@@ -326,7 +326,7 @@ class Run:
         try:
             token = self._fetch(step, record, flight)
         except Exception as error:  # noqa: BLE001 - user code may raise anything
-            return self._failed(step, error)
+            return self._failed(step, error, record)
         self._give_up(self._cache.flights.close(flight))
         return Landed(token)
 
@@ -377,18 +377,18 @@ class Run:
             } or None
         return dict(self._tokens) or None
 
-    def _failed(self, step: Step, error: Exception) -> Outcome:
+    def _failed(self, step: Step, error: Exception, record: Record) -> Outcome:
         """The end of a failed fetch: upstream tokens are repaired if it can be their fault."""
-        clean = self._without_tokens(error)
+        clean = self._without_tokens(error, record)
         self._plan.reports.failed(step.name, clean)
         if self._repair(step, error):
             return Failed(clean, start_over=True)
         step.on_fetch_error(error, self._context(step))
         return Failed(clean)
 
-    def _without_tokens(self, error: Exception) -> Exception:
+    def _without_tokens(self, error: Exception, record: Record) -> Exception:
         """The error, or a copy of it if it shows a token that the fetch was given."""
-        tokens = self._tokens.values()
+        tokens = [*self._tokens.values(), *filter(None, [record.token])]
         known = [t.access_token for t in tokens] + [t.refresh_token or "" for t in tokens]
         clean = without_secrets(error, filter(None, known))
         return clean if isinstance(clean, Exception) else error

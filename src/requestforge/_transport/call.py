@@ -57,6 +57,7 @@ class Answer:
         url: where it came from, less any userinfo.
         encoding: the charset that its Content-Type names, if any.
         left_origin: whether a redirect led to it across an origin, and credentials stayed behind.
+        changed_method: whether a redirect led to it that has asked for another method.
     """
 
     status_code: int
@@ -65,3 +66,4 @@ class Answer:
     url: str
     encoding: str | None
     left_origin: bool
+    changed_method: bool

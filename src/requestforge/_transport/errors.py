@@ -32,6 +32,8 @@ _MALFORMED = (
     urllib3_errors.LocationValueError,
     UnicodeError,
 )
+# These are about an answer, though requests and Python class them with those above.
+_MALFORMED_ANSWER = (urllib3_errors.InvalidHeader, UnicodeDecodeError)
 _WRONGLY_ENCODED = (requests.exceptions.ContentDecodingError, urllib3_errors.DecodeError)
 _TIMED_OUT = (TimeoutError, requests.exceptions.Timeout, urllib3_errors.ReadTimeoutError)
 _BROKEN_TLS = (ssl.SSLError, requests.exceptions.SSLError, urllib3_errors.SSLError)
@@ -61,6 +63,8 @@ def translated(error: BaseException, url: str) -> HttpClientException:
     detail = _detail(chain)
     cause = _bare_copy(error, detail)
     where = origin_of(url) or "the server"
+    if _any_is(chain, _MALFORMED_ANSWER):
+        return ConnectionException(f"The answer from {where} is malformed: {detail}.", cause)
     if isinstance(error, _MALFORMED):
         return RequestBuildException(
             f"The request to {where} was not sent: its URL or one of its headers is malformed.",
@@ -71,6 +75,12 @@ def translated(error: BaseException, url: str) -> HttpClientException:
             f"The body of the answer from {where} is not encoded as its Content-Encoding says.",
             cause,
         )
+    return _broken_off(chain, where, detail, cause)
+
+
+def _broken_off(
+    chain: list[BaseException], where: object, detail: str, cause: OSError
+) -> HttpClientException:
     if _any_is(chain, _TIMED_OUT):
         return TimeoutException(f"No answer from {where} in time: {detail}.", cause)
     if _any_is(chain, _BROKEN_TLS):

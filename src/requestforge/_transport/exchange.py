@@ -59,7 +59,12 @@ def exchange(
         response = sending.response()
         location = None if call.max_redirects is None else _location(response)
         if location is None:
-            return _answer(response, sending.url, left_origin=left_origin)
+            return _answer(
+                response,
+                sending.url,
+                left_origin=left_origin,
+                changed_method=hop.method != call.method,
+            )
         if number == call.max_redirects:
             raise HttpClientException(
                 f"{call.url} led to more than {call.max_redirects} redirects; the last one, from "
@@ -102,6 +107,7 @@ class _Sending:
         self._uses_session_login = call.uses_session_login and not left_origin
         self._headers = self._kept_headers()
         self._is_prepared = False
+        self._hidden: Any = None
         self.url = hop.url
 
     def response(self) -> requests.Response:
@@ -132,6 +138,9 @@ class _Sending:
             prepared.prepare_url(hop.url, call.params if self._is_first else None)
         if not self._uses_session_login:
             self._take_session_login(prepared)
+        if call.auth is not None and "authorization" not in _lower(self._headers):
+            # That of the session; what the caller gave for this request alone wins.
+            prepared.headers.pop("Authorization", None)
         prepared = self._logged_in(prepared)
         self.url = prepared.url or hop.url
         self._is_prepared = True
@@ -140,7 +149,7 @@ class _Sending:
     def _send(self) -> requests.Response:
         call, hop = self._call, self._hop
         try:
-            return self._session.request(
+            response = self._session.request(
                 method=hop.method,
                 url=hop.url,
                 params=call.params if self._is_first else None,
@@ -153,11 +162,32 @@ class _Sending:
                 allow_redirects=False,
                 proxies=dict(self._environment.proxies),
                 verify=self._verify(),
+                stream=False,
+                hooks=self._hooks(),
             )
         except requests.exceptions.InvalidJSONError as error:
             # A copy: the error itself holds the request, and so its credentials.
             failure = self._failure(ValueError(str(error)))
+        else:
+            if self._hidden is not None:
+                response.headers = self._hidden
+            return response
         raise failure from failure.original_exception
+
+    def _hooks(self) -> dict[str, Any] | None:
+        """The session's hooks for answers, and after them the one that hides a Location."""
+        if getattr(self._session, "prepares_no_redirect", False) is True:
+            return None
+        hooks = getattr(self._session, "hooks", None)
+        own = hooks.get("response") if isinstance(hooks, dict) else None
+        return {"response": [*([own] if callable(own) else own or ()), self._hide_location]}
+
+    def _hide_location(self, response: requests.Response, **_: object) -> None:
+        """Keep requests from preparing the next request of a redirect, which may fail."""
+        if response.is_redirect:
+            self._hidden = response.headers
+            response.headers = self._hidden.copy()
+            del response.headers["Location"]
 
     def _kept_headers(self) -> dict[str, str]:
         call = self._call
@@ -181,7 +211,7 @@ class _Sending:
             prepared.prepare_cookies(cookies)
 
     def _logged_in(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-        login = None if self._left_origin else self._login()
+        login = None if self._left_origin else self._login(prepared)
         if login is None:
             return prepared
         try:
@@ -195,11 +225,14 @@ class _Sending:
             )
         raise failure from failure.original_exception
 
-    def _login(self) -> Callable[[requests.PreparedRequest], requests.PreparedRequest] | None:
-        call = self._call
-        auth = call.auth
+    def _login(
+        self, prepared: requests.PreparedRequest
+    ) -> Callable[[requests.PreparedRequest], requests.PreparedRequest] | None:
+        auth = self._call.auth
         if auth is None and "authorization" not in _lower(self._headers):
-            auth = (self._session.auth if self._uses_session_login else None) or self._found_login()
+            auth = self._session.auth if self._uses_session_login else None
+            if not auth and "Authorization" not in prepared.headers:
+                auth = self._found_login()
         if auth is None:
             return None
         if isinstance(auth, tuple) and len(auth) == 2:  # noqa: PLR2004 - a pair
@@ -259,7 +292,9 @@ def _location(response: requests.Response) -> str | None:
     return location
 
 
-def _answer(response: requests.Response, url: str, *, left_origin: bool) -> Answer:
+def _answer(
+    response: requests.Response, url: str, *, left_origin: bool, changed_method: bool
+) -> Answer:
     headers = Headers(response.headers)
     named = "charset" in headers.get("Content-Type", "").lower()
     return Answer(
@@ -269,6 +304,7 @@ def _answer(response: requests.Response, url: str, *, left_origin: bool) -> Answ
         url=without_userinfo(url),
         encoding=response.encoding if named else None,
         left_origin=left_origin,
+        changed_method=changed_method,
     )
 
 

@@ -5,7 +5,7 @@ import logging
 from requestforge._redaction import mask_url
 from requestforge._transport.attempt import current_attempt
 
-_LOGGERS = ("urllib3.connection", "urllib3.connectionpool")
+_LOGGERS = ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry")
 
 
 def mask_logs_of_urllib3() -> None:

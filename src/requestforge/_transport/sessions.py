@@ -96,6 +96,8 @@ class Sessions:
 class _PlainSession(Session):
     """A session that follows no redirect and reads no environment: others decide on both."""
 
+    prepares_no_redirect = True
+
     def __init__(self, adapter: HTTPAdapter, cookies: RequestsCookieJar) -> None:
         super().__init__()
         self.mount("https://", adapter)

@@ -15,6 +15,9 @@ class ExcludedPaths:
     Args:
         paths: compared with the whole path; a slash at the end does not matter.
         patterns: shell patterns for the whole path, upper and lower case told apart.
+
+    Raises:
+        ValueError: a text where several belong.
     """
 
     __slots__ = ("_paths", "_patterns")
@@ -22,6 +25,9 @@ class ExcludedPaths:
     def __init__(
         self, paths: Iterable[str] | None = None, patterns: Iterable[str] | None = None
     ) -> None:
+        for name, value in (("excluded_paths", paths), ("excluded_path_patterns", patterns)):
+            if isinstance(value, str):
+                raise ValueError(f"{name} must be several texts, such as a list, not {value!r}.")  # noqa: TRY004 - as in a configuration
         given = tuple(paths or ())
         for path in given:
             if "*" in path:

@@ -107,23 +107,18 @@ class TokenAuthHook(_HeaderAuthHook):
 
     def refresh_auth(self) -> bool:
         """Have a new token fetched; False if that failed, which is logged."""
-        try:
-            self._token_manager.force_refresh()
-        except Exception as error:  # noqa: BLE001 - a manager may raise anything
-            _log_failure(error)
-            return False
-        return True
+        return self._is_refreshed(None)
 
     def refresh_rejected(self, context: RequestContext) -> bool:
         """Have the token of this request replaced; whether there is another one to try."""
         sent = self._sent(context)
         manager = self._token_manager
         if sent is None or not isinstance(manager, TokenManagerInterface):
-            return self.refresh_auth()
+            return self._is_refreshed(sent)
         try:
             token = manager.refresh(sent)
         except Exception as error:  # noqa: BLE001 - a manager may raise anything
-            _log_failure(error)
+            _log_failure(error, sent)
             return False
         return token.access_token != sent.access_token
 
@@ -140,6 +135,14 @@ class TokenAuthHook(_HeaderAuthHook):
     def get_token(self) -> TokenData:
         """The manager's token."""
         return self._token_manager.get_token()
+
+    def _is_refreshed(self, sent: TokenData | None) -> bool:
+        try:
+            self._token_manager.force_refresh()
+        except Exception as error:  # noqa: BLE001 - a manager may raise anything
+            _log_failure(error, sent)
+            return False
+        return True
 
     def _sent(self, context: RequestContext) -> TokenData | None:
         """The token that this hook has put on the request last."""
@@ -229,6 +232,7 @@ class BasicAuthHook(_StaticAuthHook):
         )
 
 
-def _log_failure(error: Exception) -> None:
+def _log_failure(error: Exception, sent: TokenData | None) -> None:
+    secrets = () if sent is None else (sent.access_token, sent.refresh_token or "")
     # Without its traceback, whose texts may hold a token.
-    _log.warning("The rejected token was not replaced: %s.", describe(error))
+    _log.warning("The rejected token was not replaced: %s.", describe(error, secrets))

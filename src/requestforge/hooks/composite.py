@@ -1,11 +1,14 @@
 """Several auth hooks as one."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from typing import Literal, get_args
 
 from requestforge.interfaces import AuthHookInterface, AuthRetryStrategyInterface
 from requestforge.models import HttpRequest, HttpResponse, RequestContext
 from requestforge.tokens import TokenData
+
+_log = logging.getLogger("requestforge")
 
 Choice = Literal["first_match", "all"]
 """Which of the hooks put their credential on a request."""
@@ -67,25 +70,35 @@ class CompositeAuthHook(AuthHookInterface):
 
     def is_auth_error(self, response: HttpResponse) -> bool:
         """Whether one of the hooks takes the answer for a refusal."""
-        return any(hook.is_auth_error(response) for hook in self._hooks)
+        return any(_says(hook, lambda h: h.is_auth_error(response)) for hook in self._hooks)
 
     def refresh_auth(self) -> bool:
         """Have the hooks renew their credentials, in order, until one succeeds."""
-        return any(hook.refresh_auth() for hook in self._hooks)
+        return any(_says(hook, lambda h: h.refresh_auth()) for hook in self._hooks)
 
     def refresh_rejected(self, context: RequestContext) -> bool:
         """The same, for the credentials that this request was refused with."""
-        return any(has_renewed(hook, context) for hook in self._used(context))
+        return any(_says(hook, lambda h: has_renewed(h, context)) for hook in self._used(context))
 
     def accepted(self, context: RequestContext) -> None:
         """Tell the hooks that this request was not refused."""
         for hook in self._used(context):
-            tell_accepted(hook, context)
+            _says(hook, lambda h: tell_accepted(h, context))
 
     def invalidate_auth(self) -> None:
-        """Give up the credentials of all hooks."""
+        """Give up the credentials of all hooks.
+
+        Raises:
+            Exception: whatever the first hook that failed has raised, after all were asked.
+        """
+        failures = []
         for hook in self._hooks:
-            hook.invalidate_auth()
+            try:
+                hook.invalidate_auth()
+            except Exception as error:  # noqa: BLE001 - a hook may raise anything
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def get_token(self) -> TokenData | None:
         """The credential of the first hook that has one."""
@@ -115,6 +128,18 @@ class _AnyOf(AuthRetryStrategyInterface):
 
     def is_auth_error(self, response: HttpResponse) -> bool:
         return any(strategy.is_auth_error(response) for strategy in self._strategies)
+
+
+def _says(hook: AuthHookInterface, question: Callable[[AuthHookInterface], object]) -> bool:
+    """What a hook answers; no if it fails, so that the others are still asked."""
+    try:
+        return bool(question(hook))
+    except Exception as error:  # noqa: BLE001 - a hook may raise anything
+        # Not its text, which may hold the hook's credential.
+        _log.warning(
+            "%s, one of several auth hooks, failed: %s.", type(hook).__name__, type(error).__name__
+        )
+        return False
 
 
 def header_names(hook: object) -> frozenset[str]:

@@ -27,6 +27,11 @@ class MaskingHook:
     def __init__(self, sensitive_keys: Iterable[str] | None) -> None:
         self._names = frozenset(sensitive_keys or ())
 
+    @property
+    def sensitive_keys(self) -> frozenset[str]:
+        """Sensitive names beyond the built-in ones."""
+        return self._names
+
     def masking(self, names: Iterable[str]) -> Self:
         """A copy that masks the values of these names, too."""
         twin = copy(self)
