@@ -1,5 +1,4 @@
 """A scripted HTTP server on a loopback socket, as well-behaved or as broken as a test asks for."""
-# ruff: noqa: D102 - the names say what the properties give
 
 import json
 import pickle

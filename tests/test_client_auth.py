@@ -1,5 +1,5 @@
 """HttpClient with a token manager: what a refused token sets in motion."""
-# ruff: noqa: ANN401, ARG002, D102 - stand-ins for what the interfaces describe
+# ruff: noqa: ANN401 - stand-ins for what the interfaces describe
 
 import io
 import logging

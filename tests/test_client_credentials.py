@@ -224,7 +224,7 @@ class _Turn(RequestHookInterface):
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def before_request(self, request: HttpRequest, context: RequestContext) -> HttpRequest:  # noqa: ARG002
+    def before_request(self, request: HttpRequest, context: RequestContext) -> HttpRequest:
         return HttpRequest(request.method, f"{self._url}/turned", request.headers)
 
 

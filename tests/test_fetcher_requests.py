@@ -208,7 +208,8 @@ class TestHeaders:
                 assert type(error.__cause__) is RequestBuildException  # noqa: PT017
                 assert server.requests == []
             else:
-                assert server.requests[0].headers["x-any"] == value
+                # The parser of the test's server takes outer blanks of any kind away.
+                assert server.requests[0].headers["x-any"] == value.strip()
 
 
 class TestData:
@@ -252,7 +253,7 @@ class TestData:
         """Fields, or the form itself as text or bytes; in the query of a GET as well."""
 
         class Custom(BodyTokenFetcher):
-            def _build_request_data(self, context: Any) -> Any:  # noqa: ANN401, ARG002
+            def _build_request_data(self, context: Any) -> Any:  # noqa: ANN401
                 return data
 
         Custom("app_token", server.url, "/token").fetch()
@@ -265,7 +266,7 @@ class TestData:
         """A form has fields."""
 
         class Custom(BodyTokenFetcher):
-            def _build_request_data(self, context: Any) -> Any:  # noqa: ANN401, ARG002
+            def _build_request_data(self, context: Any) -> Any:  # noqa: ANN401
                 return data
 
         error = refused(Custom("app_token", server.url, "/token"))

@@ -136,13 +136,13 @@ class TestRetries:
         heard: list[object] = []
 
         class Breaker(SimpleRetryStrategy):
-            def before_attempt(self, context: RequestContext) -> None:  # noqa: ARG002
+            def before_attempt(self, context: RequestContext) -> None:
                 if len(heard) == 2:
                     raise CircuitOpenException("The circuit is open.", retry_after=3)
 
             def after_attempt(
                 self,
-                context: RequestContext,  # noqa: ARG002
+                context: RequestContext,
                 outcome: HttpResponse | Exception,
             ) -> None:
                 heard.append(getattr(outcome, "status_code", type(outcome)))

@@ -156,7 +156,7 @@ class Custom(HttpTokenFetcher):
 
     name = "custom"
 
-    def fetch(self, context: dict[str, TokenData] | None = None) -> TokenData:  # noqa: ARG002
+    def fetch(self, context: dict[str, TokenData] | None = None) -> TokenData:
         """The body of the answer for a token."""
         return TokenData(self.ask("POST", "/x").text)
 
