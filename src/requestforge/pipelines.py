@@ -7,8 +7,9 @@ from typing import NoReturn, Self
 
 from requestforge._execution.cache import TokenCache
 from requestforge._execution.plan import Plan
+from requestforge._execution.refresh import refreshed
 from requestforge._execution.reports import Reports
-from requestforge._execution.run import Run, refreshed
+from requestforge._execution.run import Run
 from requestforge._execution.snapshot import Snapshot, take_snapshot
 from requestforge._execution.steps import make_steps
 from requestforge.exceptions import AuthenticationException

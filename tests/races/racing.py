@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Generic, TypeVar
@@ -175,10 +176,18 @@ class ScriptedStorage(RecordingStorage):
     Args:
         tokens: what it holds; None: a dict of its own.
         shared: what it says of itself.
+        loses: whether it loses the generation, as one that keeps the six fields of 1.0.0 does.
     """
 
-    def __init__(self, tokens: dict[str, TokenData] | None = None, *, shared: bool = True) -> None:
+    def __init__(
+        self,
+        tokens: dict[str, TokenData] | None = None,
+        *,
+        shared: bool = True,
+        loses: bool = False,
+    ) -> None:
         super().__init__(shared=shared)
+        self._loses = loses
         if tokens is not None:
             self.tokens = tokens
         self._scripts: list[tuple[str, str, Callable[[], object]]] = []
@@ -204,7 +213,7 @@ class ScriptedStorage(RecordingStorage):
 
     def set(self, key: str, token: TokenData) -> None:
         self._at("before set", key)
-        super().set(key, token)
+        super().set(key, replace(token) if self._loses else token)
         self._at("after set", key)
 
     def delete(self, key: str) -> None:
@@ -297,3 +306,16 @@ def fetches(steps: list[CountingStep]) -> list[int]:
 def values(outcomes: Iterable[TokenData | BaseException]) -> set[object]:
     """The access tokens, and whatever else there is."""
     return {each.access_token if isinstance(each, TokenData) else each for each in outcomes}
+
+
+def pair() -> tuple[CountingStep, CountingStep]:
+    """An app token, and a user token built on it."""
+    return CountingStep("app"), CountingStep("user", ["app"])
+
+
+def app_behind(user: CountingStep, token: TokenData) -> str:
+    """The app token that the fetch of this user token was given."""
+    number = int(token.access_token.removeprefix("user-"))
+    context = user.contexts[number - 1]
+    assert context is not None
+    return context["app"].access_token

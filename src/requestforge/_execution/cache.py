@@ -41,6 +41,10 @@ class Record:
     stored: str | None = None
     lacking: MissReason = "empty"
 
+    def holds(self, generation: str | None) -> bool:
+        """Whether the token is the one of that fetch."""
+        return self.token is not None and self.token.generation == generation
+
     @property
     def miss_reason(self) -> MissReason:
         """Why there is nothing usable."""
@@ -136,6 +140,14 @@ class TokenCache:
             self.home.changed()
         if record.token is not None or record.stored is not None:
             self._remove(entry, record.stored)
+
+    def give_up_old(self, generations: Mapping[Entry, str]) -> None:
+        """Invalidate those tokens that are still there, for a refresh that has replaced another."""
+        records = self.read(list(generations)) if generations else {}
+        old = [each for each in generations if records[each.step].holds(generations[each])]
+        # What the storage cannot delete is invalid in this process all the same.
+        with suppress(TokenStorageException):
+            self.invalidate(dict.fromkeys(old, "refresh"))
 
     def invalidate(self, causes: Mapping[Entry, InvalidationCause]) -> None:
         """Give up the tokens of those steps, which come with ancestors first.

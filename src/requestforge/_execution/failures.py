@@ -1,14 +1,16 @@
 """What a failed fetch means: the error for its callers, and whether an upstream is at fault."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 
+from requestforge._portable import without_secrets
 from requestforge._redaction import error_text
 from requestforge.exceptions import (
     AuthenticationException,
     DependencyException,
     TokenRefreshException,
 )
+from requestforge.tokens import TokenData
 
 _UNAUTHORIZED = 401
 _MOST_CAUSES = 20
@@ -23,6 +25,14 @@ def step_failure(step: str, cause: Exception) -> AuthenticationException:
     failure = kind(f"Step {step!r} failed: {error_text(cause)}", cause, service_name=step)
     failure.retry_at = getattr(cause, "retry_at", None)
     return failure
+
+
+def without_tokens(error: Exception, tokens: Iterable[TokenData | None]) -> Exception:
+    """The error, or a copy of it if it shows one of those tokens, which the fetch was given."""
+    given = [token for token in tokens if token is not None]
+    known = [t.access_token for t in given] + [t.refresh_token for t in given if t.refresh_token]
+    clean = without_secrets(error, known)
+    return clean if isinstance(clean, Exception) else error
 
 
 def is_refusal(error: Exception) -> bool:

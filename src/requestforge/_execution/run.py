@@ -1,18 +1,18 @@
 """One execution of a pipeline: each step from the cache, or by a flight."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 
 from requestforge import instrumentation
 from requestforge._execution.cache import Record
-from requestforge._execution.failures import is_refusal, step_failure
+from requestforge._execution.failures import is_refusal, step_failure, without_tokens
+from requestforge._execution.fetching import fetch
 from requestforge._execution.flight import Demand, Failed, Flight, Landed, Outcome, Reentered, place
 from requestforge._execution.keys import Entry, epoch_of
 from requestforge._execution.plan import Plan
 from requestforge._execution.steps import Step
-from requestforge._portable import without_secrets
 from requestforge.events import MissReason
 from requestforge.exceptions import (
     AuthenticationException,
@@ -20,14 +20,7 @@ from requestforge.exceptions import (
     TokenStorageException,
 )
 from requestforge.instrumentation import real_monotonic
-from requestforge.tokens import (
-    TokenData,
-    forced_fetch,
-    is_usable,
-    stamped,
-    wall_end,
-    with_effective_expiry,
-)
+from requestforge.tokens import TokenData, forced_fetch, is_usable, stamped
 
 # How often a run starts over because others invalidate what it has read, before it goes on with
 # what it has, uncached.
@@ -172,7 +165,7 @@ class Run:
         return (
             self._rejected is not None
             and last in records
-            and not _holds(records[last], self._rejected)
+            and not records[last].holds(self._rejected)
         )
 
     def _reason_of(self, step: Step) -> dict[str, Step]:
@@ -260,7 +253,7 @@ class Run:
         return {
             self._plan.by_name[name].entry: generation
             for name, generation in self._stale.items()
-            if name != step.name and _holds(self._view[name], generation)
+            if name != step.name and self._view[name].holds(generation)
         }
 
     def _suits(self, step: Step, outcome: Outcome, flight: Flight) -> bool:
@@ -327,7 +320,7 @@ class Run:
             token = self._fetch(step, record, flight)
         except Exception as error:  # noqa: BLE001 - user code may raise anything
             return self._failed(step, error, record)
-        self._give_up(self._cache.flights.close(flight))
+        self._cache.give_up_old(self._cache.flights.close(flight))
         return Landed(token)
 
     def _miss_flight(self, step: Step, flight: Flight) -> None:
@@ -351,23 +344,15 @@ class Run:
 
     def _fetch(self, step: Step, record: Record, flight: Flight) -> TokenData:
         """A new token, stored over the record that was read."""
-        context = self._context(step)
-        if any(name not in (context or ()) for name in step.depends_on):
-            raise _unmet(step, context or {})
-        t0 = instrumentation.now()
-        _, started, source = instrumentation.reading()
-        fetched = with_effective_expiry(step.fetch(context, record.token), step.ttl, t0)
-        lifetime = wall_end(fetched) - t0.timestamp()
-        end = (started + lifetime, source) if math.isfinite(lifetime) else None
+        fetched = fetch(step, self._context(step), record.token)
         forced = (int(flight.began), flight.demand.steps) if flight.demand.steps else None
-        token = stamped(fetched, step.entry.new_generation(record.epoch), end, forced)
-        reading = instrumentation.reading()
-        if is_usable(token, reading):
+        generation = step.entry.new_generation(record.epoch)
+        token = stamped(fetched.token, generation, fetched.monotonic_end, forced)
+        if fetched.usable:
             self._cache.write(step.entry, token, record)
         else:
             self._cache.give_up(step.entry, record)
-        seconds = reading[1] - started if reading[2] is source else 0.0
-        self._plan.reports.fetched(step.name, token, record.usable, seconds)
+        self._plan.reports.fetched(step.name, token, record.usable, fetched.seconds)
         return token
 
     def _context(self, step: Step) -> dict[str, TokenData] | None:
@@ -379,19 +364,12 @@ class Run:
 
     def _failed(self, step: Step, error: Exception, record: Record) -> Outcome:
         """The end of a failed fetch: upstream tokens are repaired if it can be their fault."""
-        clean = self._without_tokens(error, record)
+        clean = without_tokens(error, [*self._tokens.values(), record.token])
         self._plan.reports.failed(step.name, clean)
         if self._repair(step, error):
             return Failed(clean, start_over=True)
         step.on_fetch_error(error, self._context(step))
         return Failed(clean)
-
-    def _without_tokens(self, error: Exception, record: Record) -> Exception:
-        """The error, or a copy of it if it shows a token that the fetch was given."""
-        tokens = [*self._tokens.values(), *filter(None, [record.token])]
-        known = [t.access_token for t in tokens] + [t.refresh_token or "" for t in tokens]
-        clean = without_secrets(error, filter(None, known))
-        return clean if isinstance(clean, Exception) else error
 
     def _repair(self, step: Step, error: Exception) -> bool:
         """Invalidate cached tokens that a refused step has used; whether there were any."""
@@ -400,62 +378,8 @@ class Run:
             return False
         current = self._cache.read([suspect.entry for suspect in suspects])
         for suspect in suspects:
-            if _holds(current[suspect.name], self.served[suspect.name].generation):
+            if current[suspect.name].holds(self.served[suspect.name].generation):
                 # What the storage cannot delete is invalid in this process all the same.
                 with suppress(TokenStorageException):
                     self._plan.invalidate([suspect.name], "repair")
         return True
-
-    def _give_up(self, generations: Mapping[Entry, str]) -> None:
-        """Give up those old tokens that are still there."""
-        current = self._cache.read(list(generations)) if generations else {}
-        old = [each for each in generations if _holds(current[each.step], generations[each])]
-        with suppress(TokenStorageException):
-            self._cache.invalidate(dict.fromkeys(old, "refresh"))
-
-
-def refreshed(
-    plan: Plan, names: Sequence[str], rejected: TokenData | None, *, by_value: bool
-) -> TokenData:
-    """A token other than the rejected one, by fetching those steps, ancestors first.
-
-    See `TokenFetchPipeline.refresh`.
-
-    Raises:
-        AuthenticationException: a step failed; `service_name` is its name.
-    """
-    last = plan.steps[-1]
-    view = plan.cache.read(plan.entries)
-    known = rejected is not None and (by_value or last.entry.owns(rejected.generation))
-    if rejected is not None and known:
-        current = view[last.name].usable
-        if current is None:
-            return Run(plan).execute()
-        same = current.generation == rejected.generation
-        if by_value:
-            same = current.access_token == rejected.access_token
-        if not same:
-            plan.reports.cached(last.name, current)
-            return current
-    stale = {
-        name: token.generation
-        for name in names
-        if (token := view[name].token) is not None and token.generation is not None
-    }
-    if rejected is not None and known:
-        reason = rejected.generation
-        return Run(plan, stale=stale, refreshes=names, rejected=reason).execute()
-    return Run(plan, forced=names, stale=stale, refreshes=names).execute()
-
-
-def _holds(record: Record, generation: str | None) -> bool:
-    return record.token is not None and record.token.generation == generation
-
-
-def _unmet(step: Step, context: Mapping[str, TokenData]) -> DependencyException:
-    missing = ", ".join(repr(name) for name in step.depends_on if name not in context)
-    msg = (
-        f"Step {step.name!r} needs the token of {missing}, which no earlier step of its pipeline "
-        "gives; add that step, or list it earlier."
-    )
-    return DependencyException(msg, service_name=step.name)
