@@ -48,7 +48,7 @@ class NoRetryStrategy(RetryStrategyInterface):
         self, *, retry_non_idempotent: bool = False, max_retry_after: float = 60.0
     ) -> None:
         self.retry_non_idempotent = retry_non_idempotent
-        self.max_retry_after = _seconds("max_retry_after", max_retry_after)
+        self.max_retry_after: float = _seconds("max_retry_after", max_retry_after)
 
     @property
     def max_retries(self) -> int:
@@ -92,7 +92,7 @@ class SimpleRetryStrategy(RetryStrategyInterface):
         self._delay = _seconds("delay", delay)
         self._kinds = _kinds(retryable_exceptions)
         self.retry_non_idempotent = retry_non_idempotent
-        self.max_retry_after = _seconds("max_retry_after", max_retry_after)
+        self.max_retry_after: float = _seconds("max_retry_after", max_retry_after)
 
     @property
     def max_retries(self) -> int:
@@ -158,7 +158,7 @@ class ExponentialBackoffRetryStrategy(RetryStrategyInterface):
         self._kinds = _kinds(retryable_exceptions)
         self._statuses = _codes(retryable_status_codes, RETRYABLE_STATUS_CODES)
         self.retry_non_idempotent = retry_non_idempotent
-        self.max_retry_after = _seconds("max_retry_after", max_retry_after)
+        self.max_retry_after: float = _seconds("max_retry_after", max_retry_after)
 
     @property
     def max_retries(self) -> int:

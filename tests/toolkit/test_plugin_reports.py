@@ -16,8 +16,10 @@ UNMATCHED = """
 
 
 @pytest.fixture(autouse=True)
-def strict(pytester: pytest.Pytester) -> None:
-    """Every inner run is strict, and in the order of its tests."""
+def strict(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every inner run is strict, in the order of its tests, and prints as it does for people."""
+    for name in ("CI", "BUILD_NUMBER"):  # pytest's summary then repeats the whole failure
+        monkeypatch.delenv(name, raising=False)
     pytester.makeini("[pytest]\naddopts = --strict-markers --strict-config -p no:randomly")
 
 
