@@ -4,18 +4,10 @@ import logging
 
 import pytest
 
-from canary import (
-    CANARY_PASSWORD,
-    Overheard,
-    traces,
-)
-from requestforge import (
-    AuthenticationException,
-)
+from canary import CANARY_PASSWORD, Overheard, traces
+from requestforge import AuthenticationException
 from requestforge.events import StepFailed
-from requestforge.exceptions import (
-    UnauthorizedException,
-)
+from requestforge.exceptions import UnauthorizedException
 
 
 def _above(error: Exception, attribute: str) -> Exception:

@@ -57,6 +57,9 @@ class TestConstruction:
             pytest.param({"timeout": float("inf")}, ValueError, "timeout", id="endless"),
             pytest.param({"timeout": None}, ValueError, "timeout", id="None for a timeout"),
             pytest.param({"timeout": True}, ValueError, "timeout", id="True for a timeout"),
+            pytest.param({"verify_ssl": 0}, TypeError, "verify_ssl of Step 'app'", id="verify 0"),
+            pytest.param({"verify_ssl": None}, TypeError, "verify_ssl", id="None for verify_ssl"),
+            pytest.param({"verify_ssl": ""}, ValueError, "verify_ssl of Step 'app'", id="no path"),
             pytest.param({"depends_on": "app"}, ValueError, r"\['app'\]", id="depends_on as text"),
         ],
     )

@@ -104,6 +104,13 @@ class TestFailures:
         assert error.retry_at == clock.now() + timedelta(seconds=90)
         assert error.__cause__.retry_after == 90
 
+    def test_a_date_beyond_the_calendar_is_a_long_wait(self) -> None:
+        """A Retry-After that no instant can hold is cut to ten years, as a number of seconds is."""
+        far = reply(503, Retry_After="Fri, 31 Dec 9999 23:59:59 -2359")
+        with instrumentation.use_clock(Clock()) as clock, Loopback(far) as server:
+            error = refused(BodyTokenFetcher("app_token", server.url, "/token"))
+        assert error.retry_at == clock.now() + timedelta(days=3650)
+
     def test_without_retry_after_there_is_no_instant(self) -> None:
         """Nothing is made up."""
         with Loopback(reply(503)) as server:

@@ -170,7 +170,7 @@ def test_the_abstract_members_are_those_of_the_first_release(role: type, methods
 def test_a_storage_is_taken_for_shared() -> None:
     """Unless it says otherwise, other processes may see what a storage holds."""
     assert Storage().shared is True
-    assert Storage().version is None
+    assert Storage().content_version is None
 
 
 def test_batches_are_made_of_single_calls() -> None:

@@ -1,5 +1,6 @@
 """The OAuth 2 providers: how they fail, and what is left to try then."""
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from requestforge import instrumentation
 from requestforge.exceptions import (
     AuthenticationException,
     ConnectionException,
+    DependencyException,
     HttpStatusException,
     InsecureTransportWarning,
     TokenRefreshException,
@@ -21,6 +23,7 @@ from requestforge.exceptions import (
 from requestforge.token_manager import (
     BaseOAuth2TokenProvider,
     ClientCredentialsTokenProvider,
+    PasswordGrantTokenProvider,
 )
 from requestforge.tokens import TokenData
 
@@ -150,6 +153,58 @@ class TestSubclasses:
         assert provider.refresh_token(OLD) == TokenData("refreshed by r0", refresh_token="r0")
         broken = TokenData("broken", refresh_token="r0")
         assert provider.refresh_token(broken).access_token == "fetched"
+
+    @pytest.mark.parametrize(
+        ("answer", "cause"),
+        [
+            pytest.param("{}", KeyError, id="no token"),
+            pytest.param('{"access_token": 7}', ValueError, id="wrong type"),
+            pytest.param(f"<html>{SECRET}", ValueError, id="no JSON"),
+        ],
+    )
+    def test_what_an_override_cannot_read_is_an_authentication_exception(
+        self, answer: str, cause: type[Exception]
+    ) -> None:
+        """Neither a fetch nor a refresh ends in the error of the answer's reader itself."""
+
+        class Custom(BaseOAuth2TokenProvider):
+            def _do_fetch_token(self) -> TokenData:
+                return TokenData.from_response(json.loads(answer))
+
+            def _do_refresh_token(self, token: TokenData) -> TokenData:
+                return self._do_fetch_token()
+
+        provider = Custom("https://auth.example.com/t", "app-id", "app-secret", "billing")
+        error = failure_of(provider.fetch_token)
+        assert error.message.startswith(f"No token for 'billing'. {cause.__name__}: ")
+        assert type(error.__cause__) is cause
+        assert error.__cause__ is error.original_exception
+        assert type(failure_of(lambda: provider.refresh_token(OLD))) is TokenRefreshException
+
+    def test_a_password_follows_a_refresh_that_an_override_cannot_read(
+        self, server: Loopback
+    ) -> None:
+        """A user whose refresh token buys an unreadable answer is logged in anew."""
+
+        class Custom(PasswordGrantTokenProvider):
+            def _do_refresh_token(self, token: TokenData) -> TokenData:
+                return TokenData.from_response({})
+
+        provider = Custom(
+            *(f"{server.url}/token", "app-id", "app-secret", "bob", "bobs-password", "billing")
+        )
+        assert [provider.fetch_token().access_token for _ in range(2)] == ["t1", "t2"]
+        assert grants(server) == ["password", "password"]
+
+    def test_an_unmet_dependency_of_an_override_stays_one(self) -> None:
+        """An error of the library is not told anew, be it a ValueError, too."""
+
+        class Custom(BaseOAuth2TokenProvider):
+            def _do_fetch_token(self) -> TokenData:
+                raise DependencyException("Log in first.", service_name="billing")
+
+        provider = Custom("https://auth.example.com/t", "app-id", "app-secret", "billing")
+        assert type(failure_of(provider.fetch_token)) is DependencyException
 
     def test_a_provider_that_needs_a_user_says_so(self, server: Loopback) -> None:
         """Without a grant of its own, a refused refresh token is the end."""

@@ -349,3 +349,19 @@ class TestHeaders:
         server.answer = reply(Authorization="Bearer abc")
         step = HeaderTokenFetcher("app_token", server.url, "/login", token_type="")
         assert step.fetch() == TokenData("Bearer abc", "")
+
+
+def test_fields_that_the_answer_does_not_have_may_be_none() -> None:
+    """None for a field's name: the answer has no such field, and what looks like it is extra."""
+    answer = json_reply({"access_token": "abc", "expires_in": 60, "refresh_token": "r"})
+    with Loopback(answer) as server:
+        step = BodyTokenFetcher(
+            "app_token",
+            server.url,
+            "/token",
+            expires_in_field=None,
+            refresh_token_field=None,
+            token_type_field=None,
+        )
+        token = step.fetch()
+    assert token == TokenData("abc", extra={"expires_in": 60, "refresh_token": "r"})

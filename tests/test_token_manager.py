@@ -4,6 +4,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from datetime import timedelta
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -22,7 +23,7 @@ from requestforge import (
     TokenManager,
 )
 from requestforge.instrumentation import use_clock
-from requestforge.interfaces import TokenManagerInterface
+from requestforge.interfaces import TokenManagerInterface, TokenProviderInterface
 
 pytestmark = pytest.mark.compat
 
@@ -249,3 +250,50 @@ def test_a_manager_is_not_pickled(duplicate: Callable[[object], object]) -> None
 def test_a_manager_is_one_by_its_interface() -> None:
     """TokenManager fills the role that hooks ask for."""
     assert isinstance(TokenManager(CountingProvider()), TokenManagerInterface)
+
+
+class ApiError(Exception):
+    """An error of a provider's own making, whose text shows what it should not."""
+
+    def __init__(self, *, detail: str) -> None:
+        super().__init__(f"password={detail}")
+
+
+def test_a_providers_exception_reaches_the_caller_as_it_is() -> None:
+    """Even one that the pipeline beneath has to mask can be caught by its type."""
+    raised = ApiError(detail="hunter2")
+
+    class Failing(TokenProviderInterface):
+        service_name = "api"
+
+        def fetch_token(self) -> TokenData:
+            raise raised
+
+        def refresh_token(self, current_token: TokenData) -> TokenData:
+            raise raised
+
+    with pytest.raises(ApiError) as caught:
+        TokenManager(Failing()).get_token()
+    assert caught.value is raised
+
+
+def test_a_manager_of_the_users_own_may_leave_its_arguments_to_the_interface() -> None:
+    """The constructor of the interface keeps provider and storage, as in 1.0.0."""
+
+    class Own(TokenManagerInterface):
+        def __init__(self, provider: object, storage: object = None) -> None:
+            super().__init__(provider, storage)
+
+        def get_token(self) -> TokenData:
+            return self._provider.fetch_token()
+
+        def invalidate_token(self) -> None: ...
+
+        def force_refresh(self) -> TokenData:
+            return self.get_token()
+
+    provider = MagicMock(spec=TokenProviderInterface)
+    provider.fetch_token.return_value = TokenData("a")
+    assert Own(provider).get_token() == TokenData("a")
+    provider.service_name = "api"
+    assert TokenManager(provider).get_token() == TokenData("a")

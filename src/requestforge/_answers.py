@@ -51,7 +51,7 @@ def read_access_token(value: object, field: str) -> str:
     raise _refused(field, value, "a non-empty string of printable ASCII without outer blanks")
 
 
-def read_token_type(value: object, field: str, default: str) -> str:
+def read_token_type(value: object, field: str | None, default: str) -> str:
     """The scheme of the Authorization header; `default` where the answer has none."""
     if value is None:
         return default
@@ -60,7 +60,7 @@ def read_token_type(value: object, field: str, default: str) -> str:
     raise _refused(field, value, "a string of token characters (RFC 9110)")
 
 
-def read_refresh_token(value: object, field: str) -> str | None:
+def read_refresh_token(value: object, field: str | None) -> str | None:
     """The refresh token, None if absent or empty."""
     if value is None or value == "":
         return None
@@ -78,7 +78,7 @@ def read_scope(value: object, field: str) -> str | None:
     raise _refused(field, value, "a string or an array of strings")
 
 
-def read_lifetime(value: object, field: str) -> float | None:
+def read_lifetime(value: object, field: str | None) -> float | None:
     """Seconds of life, at most ten years; None where the answer gives none."""
     if value is None:
         return None
@@ -90,11 +90,14 @@ def read_lifetime(value: object, field: str) -> float | None:
     raise _refused(field, value, "a number of seconds, 0 or more")
 
 
-def take(answer: Mapping[str, Any], path: str, used: set[str]) -> tuple[bool, Any]:
+def take(answer: Mapping[str, Any], path: str | None, used: set[str]) -> tuple[bool, Any]:
     """Whether the answer has `path`, and its value; the top-level key it uses joins `used`.
 
-    A path is a key, or keys joined by points; a key that is literally the path wins.
+    A path is a key, or keys joined by points; a key that is literally the path wins. None: no
+    field of the answer.
     """
+    if path is None:
+        return False, None
     if path in answer:
         used.add(path)
         return True, answer[path]
@@ -125,7 +128,7 @@ def _refuse_constant(_name: str) -> None:
     raise _RefusedAnswer(msg)
 
 
-def _refused(field: str, value: object, expected: str) -> ValueError:
+def _refused(field: str | None, value: object, expected: str) -> ValueError:
     return ValueError(f"Field {field!r} of the token answer is {_kind(value)}, not {expected}.")
 
 

@@ -1,6 +1,10 @@
-"""Objects that must start anew in a child process after a fork."""
+"""What a fork must not catch halfway, and objects that start anew in the child process."""
 
+# Its lock is held in a fork, too. Hooks before a fork run last come, first served: `importing` has
+# to be had before that lock, which the import of requests takes while it holds `importing`.
+import logging  # noqa: F401
 import os
+import threading
 import weakref
 from typing import Protocol
 
@@ -8,6 +12,9 @@ from typing import Protocol
 class _Forked(Protocol):
     def after_fork(self) -> None: ...
 
+
+importing = threading.RLock()
+"""Held while a module is loaded late: a child forked meanwhile would wait for it for ever."""
 
 _objects: "weakref.WeakSet[_Forked]" = weakref.WeakSet()
 
@@ -23,4 +30,9 @@ def _renew_all() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
+    os.register_at_fork(
+        before=importing.acquire,
+        after_in_parent=importing.release,
+        after_in_child=importing.release,
+    )
     os.register_at_fork(after_in_child=_renew_all)

@@ -5,6 +5,7 @@ from datetime import UTC
 from typing import Any
 
 from requestforge import instrumentation
+from requestforge._fork import importing
 from requestforge._redaction import mask_headers, names_also_sensitive
 
 _LONGEST_WAIT = 315_360_000.0
@@ -70,7 +71,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if value.isascii() and value.isdigit():
         return min(float(value), _LONGEST_WAIT)
     # Here, since few answers need it, and it is a tenth of what importing the library costs.
-    from email.utils import parsedate_to_datetime  # noqa: PLC0415
+    with importing:
+        from email.utils import parsedate_to_datetime  # noqa: PLC0415
 
     try:
         until = parsedate_to_datetime(value)
@@ -78,4 +80,4 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
     if until.tzinfo is None:  # "-0000": a time in UTC from nobody knows where (RFC 5322)
         until = until.replace(tzinfo=UTC)
-    return max(0.0, (until - instrumentation.now()).total_seconds())
+    return min(max(0.0, (until - instrumentation.now()).total_seconds()), _LONGEST_WAIT)

@@ -38,7 +38,7 @@ class TokenStorageInterface(ABC):
     shared: bool = True
     """Whether other processes may see and change what it holds."""
 
-    version: int | None = None
+    content_version: int | None = None
     """A count of its changes, for storages that can tell it at the cost of an attribute.
 
     While it stands still a pipeline need not read again. None: it must.
@@ -188,7 +188,9 @@ class TokenManagerInterface(ABC):
     def __init__(
         self, provider: TokenProviderInterface, storage: TokenStorageInterface | None = None
     ) -> None:
-        """Manage the provider's tokens."""
+        """Manage the provider's tokens; subclasses may call this to keep both arguments."""
+        self._provider = provider
+        self._storage = storage
 
     @abstractmethod
     def get_token(self) -> TokenData:

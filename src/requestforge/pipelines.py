@@ -90,7 +90,7 @@ class TokenFetchPipeline:
         snapshot = self._snapshot
         if (
             snapshot is not None
-            and snapshot.version == self._storage.version
+            and snapshot.version == self._storage.content_version
             and not (force_refresh or observers)
             and before(snapshot.wall_end, snapshot.monotonic_end, snapshot.source)
         ):
@@ -193,7 +193,7 @@ class TokenFetchPipeline:
 
     def _execute(self, *, force_refresh: bool) -> TokenData:
         # Both counts first: a change after this makes the snapshot void from the start.
-        version, changes = self._storage.version, self._plan.cache.home.changes
+        version, changes = self._storage.content_version, self._plan.cache.home.changes
         run = Run(self._plan, forced=self.step_names if force_refresh else ())
         token = run.execute()
         if version is not None and run.all_served:

@@ -176,7 +176,7 @@ class TokenManager(TokenManagerInterface):
 
 def _caches(provider: object) -> bool:
     """Whether the provider is the home of its tokens; a duck-typed one is not asked."""
-    return isinstance(provider, TokenProviderInterface) and provider.caches_tokens
+    return isinstance(provider, TokenProviderInterface) and provider.caches_tokens is True
 
 
 def _caching(step: "_ProviderStep", storage: TokenStorageInterface | None) -> PipelineTokenProvider:
@@ -222,12 +222,12 @@ class _ProviderStep(TokenFetcherInterface):
 
     def own_error(self, failure: AuthenticationException) -> BaseException:
         """The provider's error: itself in the thread that it was raised in, elsewhere a copy."""
+        own: BaseException | None = vars(self._thread).pop("error", None)
         cause: BaseException | None = failure.original_exception
         if cause is None:
             return failure
-        own: object = vars(self._thread).pop("error", None)
-        if own is cause:
-            return cause
+        if own is not None:  # as it is, though the pipeline may have had to mask it
+            return own
         try:
             twin: BaseException = copy(cause)
         except Exception:  # noqa: BLE001 - an exception of odd making cannot be copied

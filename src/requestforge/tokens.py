@@ -200,9 +200,9 @@ class AnswerKeys:
     """Which field of an answer holds what; each a key or a path of keys joined by points."""
 
     access_token: str = "access_token"
-    token_type: str = "token_type"
-    expires_in: str = "expires_in"
-    refresh_token: str = "refresh_token"
+    token_type: str | None = "token_type"
+    expires_in: str | None = "expires_in"
+    refresh_token: str | None = "refresh_token"
     scope: str = "scope"
 
 

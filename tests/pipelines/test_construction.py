@@ -4,6 +4,7 @@ import copy
 import pickle
 from datetime import timedelta
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -15,6 +16,7 @@ from requestforge import (
     TokenData,
     TokenFetchPipeline,
 )
+from requestforge.interfaces import TokenStorageInterface
 
 pytestmark = pytest.mark.compat
 
@@ -281,3 +283,27 @@ def test_closing_a_provider_closes_the_steps() -> None:
     step = CountingStep("a")
     PipelineTokenProvider(TokenFetchPipeline([step], InMemoryTokenStorage()), "shop").close()
     assert step.closed == 1
+
+
+def test_a_name_that_marks_epochs_is_refused() -> None:
+    """On a shared storage such a step's record would stand where an epoch does."""
+    with pytest.raises(ValueError, match="app#epoch"):
+        TokenFetchPipeline([CountingStep("app#epoch")], RecordingStorage())
+
+
+@pytest.mark.parametrize("argument", ["wait_timeout", "lock_lease"])
+def test_the_longest_duration_is_taken(argument: str) -> None:
+    """A wait or lease beyond what locks can take is cut."""
+    durations = {argument: timedelta.max}
+    pipeline = TokenFetchPipeline([CountingStep("app")], RecordingStorage(), **durations)
+    assert pipeline.execute().access_token == "app-1"
+
+
+def test_a_stand_in_for_a_storage_is_enough() -> None:
+    """A mock that claims to be a storage has no lock of its own."""
+    storage = MagicMock(spec=TokenStorageInterface)
+    storage.get_many.return_value = {}
+    storage.get.return_value = None
+    storage.lock.return_value = None
+    pipeline = TokenFetchPipeline([CountingStep("app")], storage)
+    assert pipeline.execute().access_token == "app-1"

@@ -363,3 +363,30 @@ def test_a_refresh_token_is_used_by_a_refresh(storage: object) -> None:
     shop = provider([step], storage)
     shop.refresh(shop.fetch_token())
     assert asked == ["app-1"]
+
+
+def test_a_rejected_token_that_is_never_cached_is_refreshed_from_the_named_step(
+    clock: Clock,
+) -> None:
+    """The last token is fetched for each call; what it was bought with may be what is refused."""
+    app = CountingStep("app", ttl=timedelta(hours=1))
+    user = CountingStep("user", ["app"], ttl=timedelta(0))
+    pipeline = TokenFetchPipeline([app, user], InMemoryTokenStorage())
+    rejected = pipeline.execute()
+    clock.advance(minutes=1)
+    assert pipeline.refresh(rejected, from_step="app").access_token == "user-2"
+    assert (app.fetches, user.fetches) == (2, 2)
+    assert pipeline.refresh(rejected, from_step="app").access_token == "user-3"
+    assert app.fetches == 2
+
+
+def test_a_token_that_died_during_the_fetch_of_an_earlier_one_is_fetched_too(clock: Clock) -> None:
+    """Reading it took place before; by the time that it is its turn, its use has ended."""
+    app = CountingStep("app", ttl=timedelta(minutes=5))
+    user = CountingStep("user", ["app"], ttl=timedelta(minutes=6))
+    pipeline = TokenFetchPipeline([app, user], InMemoryTokenStorage())
+    pipeline.execute()
+    clock.advance(minutes=5)
+    app.takes = 90.0
+    assert pipeline.execute().access_token == "user-2"
+    assert (app.fetches, user.fetches) == (2, 2)

@@ -17,10 +17,7 @@ from racing import (
 )
 
 from doubles import CountingStep, FlakyStorage
-from requestforge import (
-    TokenData,
-    TokenFetchPipeline,
-)
+from requestforge import TokenData, TokenFetchPipeline
 from requestforge.events import StepFetched, StepInvalidated, StepMissed
 from requestforge.exceptions import TokenStorageException
 from requestforge.interfaces import TokenStorageInterface

@@ -135,6 +135,22 @@ def test_a_slow_refresher_does_not_undo_an_acceptance() -> None:
     assert slow_manager.refresh(second).access_token == "app-3"
 
 
+def test_a_rejected_text_is_fetched_anew_whichever_fetch_gave_it() -> None:
+    """A provider that gives the same text twice is asked again when that text is rejected."""
+
+    class Constant(CountingProvider):
+        def fetch_token(self) -> TokenData:
+            super().fetch_token()
+            return TokenData("always the same")
+
+    provider = Constant()
+    manager = TokenManager(provider)
+    first = manager.get_token()
+    manager.force_refresh()
+    manager.refresh(first)
+    assert provider.step.fetches == 3
+
+
 def test_reject_interval_is_not_stretched_by_another_clock() -> None:
     """A clock put in place between two rejections does not keep the second from a fetch."""
     step = CountingStep("app")

@@ -7,20 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import pytest
-from racing import (
-    STORAGE_IDS,
-    STORAGES,
-    Task,
-    app_behind,
-    fetches,
-)
+from racing import STORAGE_IDS, STORAGES, Task, app_behind, fetches
 
 from doubles import CountingStep
-from requestforge import (
-    PipelineTokenProvider,
-    TokenData,
-    TokenFetchPipeline,
-)
+from requestforge import PipelineTokenProvider, TokenData, TokenFetchPipeline
 from requestforge.interfaces import TokenStorageInterface
 
 pytestmark = pytest.mark.compat

@@ -11,20 +11,9 @@ from typing import Any, Self
 from uuid import uuid4
 
 import pytest
-from racing import (
-    LIMIT,
-    Task,
-    chain,
-    fetches,
-    together,
-    values,
-    watched,
-)
+from racing import LIMIT, Task, chain, fetches, together, values, watched
 
-from requestforge import (
-    DjangoCacheTokenStorage,
-    TokenFetchPipeline,
-)
+from requestforge import DjangoCacheTokenStorage, TokenFetchPipeline
 from requestforge.events import LockUnavailable
 
 pytestmark = pytest.mark.compat

@@ -22,9 +22,7 @@ from requestforge import (
     StepToken,
     TokenFetchPipeline,
 )
-from requestforge.exceptions import (
-    HttpClientException,
-)
+from requestforge.exceptions import HttpClientException
 
 
 def echo(received: Received) -> bytes:

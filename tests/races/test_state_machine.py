@@ -257,6 +257,7 @@ def _outcome(call: Callable[[], object]) -> tuple[object, Exception | None]:
 
 
 @pytest.mark.compat
+@pytest.mark.timeout(600)  # a failure takes its time to be made small
 @pytest.mark.usefixtures("_quiet")
 def test_any_sequence_of_calls_and_faults_goes_as_the_model_says() -> None:
     """Tokens, errors, fetches and events of two pipelines are those of the sequential model."""

@@ -6,23 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from racing import (
-    Gate,
-    Interrupt,
-    ScriptedStorage,
-    Task,
-    chain,
-    fetches,
-    together,
-    values,
-    watched,
-)
+from racing import Gate, Interrupt, ScriptedStorage, Task, chain, fetches, together, values, watched
 
 from doubles import BasicStorage, CountingStep, RecordingStorage
-from requestforge import (
-    AuthenticationException,
-    TokenFetchPipeline,
-)
+from requestforge import AuthenticationException, TokenFetchPipeline
 from requestforge.events import LockUnavailable, StepCached, StepFetched, StepMissed
 
 pytestmark = pytest.mark.compat

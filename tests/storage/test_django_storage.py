@@ -9,6 +9,7 @@ from typing import Any
 import freezegun
 import pytest
 import redis
+from django.db import OperationalError, connection
 
 from pytest_requestforge.contracts import TokenStorageContract
 from requestforge.events import Event, StorageFailed
@@ -372,3 +373,22 @@ class TestFailures:
             storage.set("app", TokenData("secret", extra={"unfit": object()}))
 
         assert not storage.exists("app")
+
+
+def test_a_write_that_the_database_loses_is_an_error(django_cache: Callable[[str], Any]) -> None:
+    """Django's database cache swallows its errors; the storage notices what is missing."""
+    cache = django_cache("database")
+    storage = DjangoCacheTokenStorage()
+    storage.set("app", TokenData("first"))
+    storage.set("app", TokenData("second"))
+    with connection.execute_wrapper(refuse_writes), pytest.raises(TokenStorageException):
+        storage.set("app", TokenData("third"))
+    assert storage.get("app") == TokenData("second")
+    assert cache.get("token:app") is not None
+
+
+def refuse_writes(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:  # noqa: ANN401
+    """What a database does that is locked, full or read-only."""
+    if sql.lstrip().upper().startswith(("INSERT", "UPDATE")):
+        raise OperationalError("database is locked")
+    return execute(sql, *rest)

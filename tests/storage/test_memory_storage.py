@@ -144,7 +144,7 @@ class TestVersion:
         """Reading, and changes that find nothing to change, leave the version alone."""
         storage = InMemoryTokenStorage()
         storage.set("a", _generation("a"))
-        version = storage.version
+        version = storage.content_version
 
         storage.get("a")
         storage.get_many(["a", "b"])
@@ -153,11 +153,11 @@ class TestVersion:
         storage.compare_and_set("a", _generation("b"), "other")
         storage.compare_and_delete("a", "other")
 
-        assert storage.version == version
+        assert storage.content_version == version
 
     def test_is_none_with_a_limit(self) -> None:
         """A bounded storage has no version, since reading has to be seen by it."""
-        assert InMemoryTokenStorage(max_entries=5).version is None
+        assert InMemoryTokenStorage(max_entries=5).content_version is None
 
 
 class _SpyKey(str):
@@ -179,12 +179,12 @@ class _SpyKey(str):
         return str.__eq__(self, other)
 
     def look(self) -> None:
-        version = self._storage.version
+        version = self._storage.content_version
         self._seen.append((version, self._storage.get(str(self))))
 
     def outdated_but_valid(self) -> list[TokenData | None]:
         """Tokens seen under the present version that are not the present token."""
-        present = self._storage.version, self._storage.get(str(self))
+        present = self._storage.content_version, self._storage.get(str(self))
         return [t for v, t in self._seen if v == present[0] and t != present[1]]
 
 

@@ -76,10 +76,10 @@ class TestFork:
         changing = threading.Thread(target=storage.compare_and_delete, args=("held", None))
         changing.start()
         held.asked.wait()
-        before = storage.version
+        before = storage.content_version
 
         def in_child() -> bool:
-            renewed = storage.version != before
+            renewed = storage.content_version != before
             storage.set("key", TokenData("of the child"))
             return renewed and storage.exists("key")
 
@@ -97,7 +97,7 @@ class TestFork:
 
         def in_child() -> bool:
             storage.set("other", TokenData("of the child"))
-            return storage.version is None and not storage.exists("key")
+            return storage.content_version is None and not storage.exists("key")
 
         assert _fork(in_child) == 0
         assert storage.exists("key")

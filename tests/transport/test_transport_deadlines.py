@@ -161,6 +161,15 @@ class TestDeadlines:
         assert texts == ["first", "second"]
         assert server.connections == 1
 
+    def test_the_deadline_of_an_answered_request_spares_the_next_connection(self) -> None:
+        """A connection that the server closed is opened again in the time of the new exchange."""
+        with Loopback(reply(Connection="close")) as server:
+            asker = Asker(server.url, timeout=SOON)
+            for _ in range(3):
+                assert asker.post().status_code == 200
+                server.stopping.wait(1.5 * SOON)
+        assert server.connections == 3
+
     def test_an_attempt_after_its_deadline_sends_nothing(self) -> None:
         """What is begun in the block when the time is over is not sent."""
         with Loopback(reply()) as server, requests.Session() as session:

@@ -61,6 +61,14 @@ class TestFailures:
                 "InvalidChunkLength",
                 id="bad chunk",
             ),
+            pytest.param(
+                lambda sock: sock.sendall(
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nfoo"
+                ),
+                ConnectionException,
+                "malformed: ValueError",
+                id="chunk of negative size",
+            ),
         ],
     )
     def test_a_broken_line_is_a_connection_exception(
@@ -192,6 +200,14 @@ class TestFailures:
         assert "https://auth.example.com" in error.message
         assert type(error.__cause__) is cause
         assert CANARY not in shown_by(error)
+
+    def test_a_value_error_of_the_caller_leaves_an_attempt_as_it_is(self) -> None:
+        """Only that of an answer's reader is a failure of the exchange."""
+        with (
+            pytest.raises(ValueError, match=r"^of the caller$"),
+            Attempt("https://auth.example.com/token"),
+        ):
+            raise ValueError("of the caller")
 
     def test_errors_of_foreign_adapters_are_told_by_the_class_of_requests(self) -> None:
         """A subclass that nobody knows is copied as the class of requests that it is."""

@@ -1,6 +1,9 @@
 """Connections: used again, shared by threads, left behind by forks."""
 
+import os
 import ssl
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -141,3 +144,58 @@ class TestPools:
             assert asker.post().content == b"real"
             asker.close()
         assert seen == ["request"]
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="There is no fork here.")
+    @pytest.mark.parametrize("asked", ["fetcher", "client"])
+    def test_a_child_forked_while_requests_is_loaded_can_send(self, asked: str) -> None:
+        """The first request of another thread, which imports requests, is no trap for a child."""
+        with Loopback(reply()) as server:
+            ended = subprocess.run(
+                [sys.executable, "-c", FORKED_IMPORT, server.url, asked],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+        assert (ended.returncode, ended.stdout.strip()) == (0, "0"), ended.stderr
+
+
+FORKED_IMPORT = """
+import os, signal, sys, threading
+from requestforge import HttpClient, HttpClientConfigBuilder
+from requestforge.fetcher import HttpTokenFetcher
+
+class Asker(HttpTokenFetcher):
+    name = "asker"
+    def fetch(self, context=None):
+        return self._make_request("POST", "/")
+
+class Late:
+    def find_spec(self, name, path, target=None):
+        if name == "requests":
+            started.set()
+            forking.wait(10)
+
+started, forking = threading.Event(), threading.Event()
+sys.meta_path.insert(0, Late())
+os.register_at_fork(before=forking.set)
+url, asked = sys.argv[1:]
+
+def ask():
+    if asked == "fetcher":
+        asker.fetch()
+    else:
+        HttpClient(HttpClientConfigBuilder().with_base_url(url).build()).get("/")
+
+asker = Asker(url)
+first = threading.Thread(target=ask)
+first.start()
+started.wait(10)
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    ask()
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+first.join()
+"""

@@ -11,7 +11,7 @@ from pickle import UnpicklingError
 from requestforge import instrumentation
 from requestforge._execution.flight import Demand, Flight, Flights
 from requestforge._execution.home import adapted, homes
-from requestforge._execution.keys import Entry, epoch_of
+from requestforge._execution.keys import EPOCH_SUFFIX, Entry, epoch_of
 from requestforge._execution.reports import Reports
 from requestforge._portable import without_secrets
 from requestforge._redaction import fingerprint
@@ -22,7 +22,6 @@ from requestforge.tokens import TokenData, is_usable, stamped
 _log = logging.getLogger("requestforge")
 
 _EPOCH_LIFE = timedelta(days=30)
-_EPOCH_SUFFIX = "#epoch"
 # What a storage raises for a record that it cannot make sense of; all else is a fault of its own.
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, EOFError, UnpicklingError)
 
@@ -70,7 +69,7 @@ class TokenCache:
         """The records by step, in one batched read of the storage."""
         keys = [entry.key for entry in entries]
         # Epochs first: one read too early makes a miss, one read too late would hide a change.
-        wanted = [key + _EPOCH_SUFFIX for key in keys] + keys if self._shared else keys
+        wanted = [key + EPOCH_SUFFIX for key in keys] + keys if self._shared else keys
         local = {key: self.home.epochs.get(key) for key in keys}
         found, unreadable = self._get_many(wanted)
         reading = instrumentation.reading()
@@ -87,7 +86,7 @@ class TokenCache:
     def epoch(self, entry: Entry) -> str:
         """The present epoch of a step; empty before its first invalidation."""
         local = self.home.epochs.get(entry.key)
-        found = self._get_many([entry.key + _EPOCH_SUFFIX])[0] if self._shared else None
+        found = self._get_many([entry.key + EPOCH_SUFFIX])[0] if self._shared else None
         return self._epoch_in(found, entry.key, local)
 
     def settle(self, entry: Entry) -> None:
@@ -256,7 +255,7 @@ class TokenCache:
             return
         home, now = self.home, instrumentation.now()
         mark = TokenData(secrets.token_hex(6), expires_at=now + _EPOCH_LIFE, issued_at=now)
-        self.storage.set(key + _EPOCH_SUFFIX, mark)
+        self.storage.set(key + EPOCH_SUFFIX, mark)
         home.known[key] = mark.access_token
         if home.epochs.get(key) == epoch:
             home.epochs.pop(key, None)
@@ -271,7 +270,7 @@ class TokenCache:
             return local
         if found is None:
             return home.known.get(key, "")
-        mark = found.get(key + _EPOCH_SUFFIX)
+        mark = found.get(key + EPOCH_SUFFIX)
         epoch = "" if mark is None else mark.access_token
         if home.known.get(key, "") != epoch:
             home.known[key] = epoch
@@ -375,7 +374,7 @@ class TokenCache:
             self._failed(entry.step, "delete", error)
 
     def _step_of(self, key: str) -> str:
-        return key.removesuffix(_EPOCH_SUFFIX).removeprefix(f"{self._pipeline}:")
+        return key.removesuffix(EPOCH_SUFFIX).removeprefix(f"{self._pipeline}:")
 
     def _failed(self, step: str, operation: StorageOperation, error: Exception) -> None:
         _log.warning("The token storage failed on a %s (%s).", operation, type(error).__name__)

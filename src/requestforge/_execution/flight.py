@@ -4,6 +4,7 @@ import itertools
 import math
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from requestforge._execution.keys import Entry
@@ -57,6 +58,44 @@ class Reentered(Exception):
     """Waiting for this flight would mean that a thread waits for itself."""
 
 
+class _Latch:
+    """An event that a signal cannot leave half set.
+
+    `threading.Event` holds a lock in Python code while it is set; an exception that a signal
+    raises there leaves the lock held for ever. Here one call in C opens the latch.
+    """
+
+    __slots__ = ("_lock", "_open")
+
+    def __init__(self) -> None:
+        self._open = False
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def is_set(self) -> bool:
+        """Whether it is open."""
+        return self._open
+
+    def set(self) -> None:
+        """Open it; further calls do nothing."""
+        self._open = True
+        self._release()
+
+    def wait(self, timeout: float) -> bool:
+        """Whether it is open within so many seconds."""
+        try:
+            self._lock.acquire(timeout=timeout)
+        finally:
+            # Who comes through lets the next one through.
+            if self._open:
+                self._release()
+        return self._open
+
+    def _release(self) -> None:
+        with suppress(RuntimeError):  # it is not held
+            self._lock.release()
+
+
 class Flight:
     """One fetch under way, or about to be."""
 
@@ -104,8 +143,8 @@ class Flight:
         self.closed = False
         self.gives_up = dict(gives_up or {})
         self.outcome: Outcome | None = None
-        self.vacated = threading.Event()
-        self.done = threading.Event()
+        self.vacated = _Latch()
+        self.done = _Latch()
 
     def does_for(self, demand: Demand) -> bool:
         """Whether its fetch is what the demand asks for."""
@@ -281,7 +320,7 @@ class _Waits:
 _waits = _Waits()
 
 
-def _wait(flight: Flight, event: threading.Event, deadline: float) -> None:
+def _wait(flight: Flight, event: _Latch, deadline: float) -> None:
     try:
         _waits.enter(flight)
         if not event.wait(max(0.0, deadline - real_monotonic())):

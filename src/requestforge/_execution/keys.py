@@ -4,6 +4,9 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
+EPOCH_SUFFIX = "#epoch"
+"""What the key of a step's epoch ends in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

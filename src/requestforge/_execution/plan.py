@@ -13,6 +13,8 @@ from requestforge.events import InvalidationCause
 from requestforge.interfaces import TokenStorageInterface
 
 _GRACE = timedelta(seconds=5)
+# What a wait or a lease is cut to: locks take no more than some 292 years.
+_LONGEST = timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,8 @@ class Plan:
     def wait_limit(self, step: Step) -> float:
         """Seconds that a thread waits for another one's fetch of the step."""
         if self.wait_timeout is not None:
-            return self.wait_timeout.total_seconds()
-        limit = step.fetch_timeout + _GRACE
+            return min(self.wait_timeout, _LONGEST).total_seconds()
+        limit = min(step.fetch_timeout, _LONGEST) + _GRACE
         # A holder that died is waited for until its lease ends.
         if self.locks:
             limit += self.lease(step)
@@ -75,8 +77,9 @@ class Plan:
     @property
     def locks(self) -> bool:
         """Whether the storage may have locks."""
-        return type(self.cache.storage).lock is not TokenStorageInterface.lock
+        own = getattr(type(self.cache.storage), "lock", None)
+        return own is not TokenStorageInterface.lock
 
     def lease(self, step: Step) -> timedelta:
         """How long a lock on the step holds when its holder dies."""
-        return self.lock_lease or step.fetch_timeout + _GRACE
+        return min(self.lock_lease or min(step.fetch_timeout, _LONGEST) + _GRACE, _LONGEST)

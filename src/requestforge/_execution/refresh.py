@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from requestforge._execution.plan import Plan
 from requestforge._execution.run import Run
-from requestforge.tokens import TokenData
+from requestforge.tokens import TokenData, end_of_use
 
 
 def refreshed(
@@ -19,23 +19,35 @@ def refreshed(
     """
     last = plan.steps[-1]
     view = plan.cache.read(plan.entries)
-    known = rejected is not None and (by_value or last.entry.owns(rejected.generation))
-    if rejected is not None and known:
+    reason: str | None = None
+    if rejected is not None and (by_value or last.entry.owns(rejected.generation)):
         current = view[last.name].usable
         if current is None:
-            return Run(plan).execute()
+            first = view[names[0]].usable
+            if first is None or not _bought_uncached(rejected, first):
+                return Run(plan).execute()
+            stale = {names[0]: first.generation or ""}
+            return Run(plan, stale=stale, refreshes=names).execute()
         same = current.generation == rejected.generation
         if by_value:
             same = current.access_token == rejected.access_token
         if not same:
             plan.reports.cached(last.name, current)
             return current
+        reason = current.generation
     stale = {
         name: token.generation
         for name in names
         if (token := view[name].token) is not None and token.generation is not None
     }
-    if rejected is not None and known:
-        reason = rejected.generation
+    if reason is not None:
         return Run(plan, stale=stale, refreshes=names, rejected=reason).execute()
     return Run(plan, forced=names, stale=stale, refreshes=names).execute()
+
+
+def _bought_uncached(rejected: TokenData, first: TokenData) -> bool:
+    """Whether the rejected token was never cached, and may have been bought with this one."""
+    end, issued_at = end_of_use(rejected), rejected.issued_at
+    if end is None or issued_at is None or end > issued_at:
+        return False
+    return first.issued_at is not None and first.issued_at <= issued_at

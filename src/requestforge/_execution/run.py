@@ -136,10 +136,9 @@ class Run:
             return self._resolve(step)
         if self._rejected is not None and step.name in self._refreshes - self._confirmed:
             # Another refresh of the same token has come this far. Once its flight has landed, the
-            # tokens that this new one makes worthless are given up.
+            # tokens that this new one makes worthless are given up, and the run starts over.
             self._confirmed.add(step.name)
-            self._resolve(step)
-            self._start_over()
+            return self._resolve(step)
         self._serve(step, token)
         return token
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from requestforge._execution.graph import check_graph
-from requestforge._execution.keys import Entry
+from requestforge._execution.keys import EPOCH_SUFFIX, Entry
 from requestforge.interfaces import TokenFetcherInterface
 from requestforge.tokens import TokenData
 
@@ -39,6 +39,9 @@ class Step:
             raise TypeError(msg)
         if not self.name:
             msg = f"A step of type {type(source).__name__} has an empty name; give it one."
+            raise ValueError(msg)
+        if self.name.endswith(EPOCH_SUFFIX):
+            msg = f"Step {self.name!r}: the ending {EPOCH_SUFFIX!r} is that of epochs in a storage."
             raise ValueError(msg)
         depends_on = getattr(source, "depends_on", None)
         if isinstance(depends_on, str):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from requestforge import instrumentation
 from requestforge._fork import renew_after_fork
 from requestforge._origins import origin_of
+from requestforge._portable import describe, without_secrets
 from requestforge._redaction import mask_url
 from requestforge._token_endpoint.replies import no_token, status_error, token_in_body
 from requestforge._token_endpoint.requests import basic_credentials, secrets_of, write_request
@@ -87,7 +88,13 @@ class BaseOAuth2TokenProvider(TokenProviderInterface):
         Raises:
             AuthenticationException: there is none; `service_name` is that of the provider.
         """
-        return self._do_fetch_token()
+        try:
+            return self._do_fetch_token()
+        except AuthenticationException:  # one of them is a ValueError
+            raise
+        except (KeyError, ValueError) as error:
+            failure = _unreadable(self._service_name, error)
+        raise failure from failure.original_exception
 
     def refresh_token(self, current_token: TokenData) -> TokenData:
         """A new token, by the current one's refresh token, or as by `fetch_token` if that fails.
@@ -262,7 +269,7 @@ class PasswordGrantTokenProvider(BaseOAuth2TokenProvider):
     def _do_fetch_token(self) -> TokenData:
         with suppress(IndexError):
             held = TokenData("", refresh_token=self._held.pop())
-            with suppress(AuthenticationException):
+            with suppress(AuthenticationException, KeyError, ValueError):
                 return self._do_refresh_token(held)
         fields = {
             "grant_type": "password",
@@ -286,6 +293,16 @@ class PasswordGrantTokenProvider(BaseOAuth2TokenProvider):
 
 def _keeping_refresh_token(token: TokenData, old: str | None) -> TokenData:
     return token if token.refresh_token else replace(token, refresh_token=old)
+
+
+def _unreadable(name: str, error: KeyError | ValueError) -> AuthenticationException:
+    """The error for what an override could not read, as it is or with its text alone."""
+    # Those that say more, as of the JSON decoder, hold what they could not read.
+    is_plain = type(error) in {KeyError, ValueError}
+    cause = without_secrets(error if is_plain else ValueError(describe(error)))
+    return AuthenticationException(
+        f"No token for {name!r}. {describe(cause)}", cause, service_name=name
+    )
 
 
 def _is_transient(error: BaseException) -> bool:

@@ -51,6 +51,7 @@ class HttpTokenFetcher(TokenFetcherInterface):
 
     Raises:
         ValueError: a base URL, timeout or transport that cannot be used.
+        TypeError: a `verify_ssl` that is neither a bool nor a string.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class HttpTokenFetcher(TokenFetcherInterface):
         whose = self._whose()
         origin = _checked_origin(base_url, whose)
         _check_timeout(timeout, whose)
+        _check_verify(verify_ssl, whose)
         reason = insecurity(origin, verify_ssl)
         if reason is not None:
             if require_tls:
@@ -290,6 +292,19 @@ def _check_timeout(timeout: object, whose: str) -> None:
     ):
         raise ValueError(
             f"timeout of {whose} must be a finite number of seconds above 0, not {timeout!r}."
+        )
+
+
+def _check_verify(verify: object, whose: str) -> None:
+    # requests takes whatever is false for False.
+    if not isinstance(verify, bool | str):
+        raise TypeError(
+            f"verify_ssl of {whose} must be a bool or the path of a CA bundle, not "
+            f"{type(verify).__name__}."
+        )
+    if verify == "":
+        raise ValueError(
+            f"verify_ssl of {whose} is an empty path; give that of a CA bundle, True or False."
         )
 
 

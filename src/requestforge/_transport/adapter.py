@@ -146,8 +146,13 @@ class _WatchedConnection(_Connection):
         watch = _current_watch()
         if watch is None:
             return super()._new_conn()
-        self.socket_options = _OptionsInTime(self.socket_options or (), watch)
-        sock = super()._new_conn()
+        options = self.socket_options
+        self.socket_options = _OptionsInTime(options or (), watch)
+        try:
+            sock = super()._new_conn()
+        finally:
+            # The connection may be opened once more, and then has the time of another exchange.
+            self.socket_options = options
         # For the TLS handshake, which the socket's timeout bounds as a whole.
         left = max(_SHORTEST_TIMEOUT, watch.remaining())
         timeout = sock.gettimeout()

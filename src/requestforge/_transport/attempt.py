@@ -4,7 +4,7 @@ from threading import local
 from types import TracebackType
 from typing import Self
 
-from requestforge._transport.errors import TRANSPORT_ERRORS, timed_out, translated
+from requestforge._transport.errors import is_of_transport, timed_out, translated
 from requestforge._transport.watchdog import Watch, end_watch, start_watch
 from requestforge.exceptions import HttpClientException
 
@@ -70,7 +70,7 @@ class Attempt:
         return None if self.watch is None else self.watch.remaining()
 
     def _failure(self, error: BaseException | None) -> HttpClientException | None:
-        if error is not None and not isinstance(error, TRANSPORT_ERRORS):
+        if error is not None and not is_of_transport(error):
             return None
         if self.watch is not None and self.watch.expired:
             return timed_out(self.watch.seconds, self._url)

@@ -2,9 +2,11 @@
 
 import http.client
 import ssl
+from traceback import walk_tb
 
 import requests
 from urllib3 import exceptions as urllib3_errors
+from urllib3 import response as urllib3_response
 
 from requestforge._origins import origin_of
 from requestforge._redaction import clean_text
@@ -16,14 +18,13 @@ from requestforge.exceptions import (
     TimeoutException,
 )
 
-TRANSPORT_ERRORS = (
+_TRANSPORT_ERRORS = (
     OSError,  # the errors of requests are some
     urllib3_errors.HTTPError,
     http.client.HTTPException,
     UnicodeError,  # of a header that is not Latin-1
 )
-"""What sending a request and reading its answer may raise."""
-
+_READER = urllib3_response.__name__
 _MALFORMED = (
     requests.exceptions.InvalidHeader,
     requests.exceptions.InvalidSchema,
@@ -49,8 +50,13 @@ _FIT_TO_SHOW = (OSError, http.client.IncompleteRead)
 _UNFIT_TO_SHOW = (*_MALFORMED, urllib3_errors.InvalidChunkLength)
 
 
+def is_of_transport(error: BaseException) -> bool:
+    """Whether sending a request, or reading its answer, raised the error."""
+    return isinstance(error, _TRANSPORT_ERRORS) or _is_of_reading(error)
+
+
 def translated(error: BaseException, url: str) -> HttpClientException:
-    """The library's error for one of `TRANSPORT_ERRORS`.
+    """The library's error for one that `is_of_transport`.
 
     Its `original_exception`, meant to be its cause, is a copy of the error: it has the type, but
     neither the request, whose headers and body hold credentials, nor a text that may show some.
@@ -63,7 +69,7 @@ def translated(error: BaseException, url: str) -> HttpClientException:
     detail = _detail(chain)
     cause = _bare_copy(error, detail)
     where = origin_of(url) or "the server"
-    if _any_is(chain, _MALFORMED_ANSWER):
+    if _any_is(chain, _MALFORMED_ANSWER) or _is_of_reading(error):
         return ConnectionException(f"The answer from {where} is malformed: {detail}.", cause)
     if isinstance(error, _MALFORMED):
         return RequestBuildException(
@@ -97,6 +103,17 @@ def timed_out(seconds: float, url: str) -> TimeoutException:
     """The error for an exchange that its deadline ended."""
     where = origin_of(url) or "the server"
     return TimeoutException(f"No complete answer from {where} within {seconds:g} s.")
+
+
+def _is_of_reading(error: BaseException) -> bool:
+    """Whether it is a ValueError of the body's reader, and not of a value of the caller.
+
+    urllib3 lets through what http.client says of a chunk of negative size.
+    """
+    if type(error) is not ValueError:
+        return False
+    frames = (frame for frame, _ in walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__") == _READER for frame in frames)
 
 
 def _chain(error: BaseException) -> list[BaseException]:

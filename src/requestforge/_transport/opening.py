@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from requestforge._fork import importing
+
 if TYPE_CHECKING:
     from requestforge._transport.sessions import Session, Sessions
 
@@ -10,6 +12,7 @@ def open_sessions(
     supplied: "Session | None", *, pool_connections: int, pool_maxsize: int
 ) -> "Sessions":
     """Sessions as their class describes them."""
-    from requestforge._transport.sessions import Sessions  # noqa: PLC0415 - costs a lot
+    with importing:
+        from requestforge._transport.sessions import Sessions  # noqa: PLC0415 - costs a lot
 
     return Sessions(supplied, pool_connections=pool_connections, pool_maxsize=pool_maxsize)

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from requestforge._fork import renew_after_fork
+from requestforge._fork import importing, renew_after_fork
 from requestforge.models import HttpMethod, HttpResponse
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class TokenTransport:
 
 def _open_session(verify: bool | str) -> "TokenSession":
     # Loads requests, which costs more than all of the library.
-    from requestforge._transport.token_session import TokenSession  # noqa: PLC0415
+    with importing:
+        from requestforge._transport.token_session import TokenSession  # noqa: PLC0415
 
     return TokenSession(verify)

@@ -118,7 +118,18 @@ class DjangoCacheTokenStorage(TokenStorageInterface):
         cache = self._cache()
         with self._reporting("write", key):
             text = json.dumps(token.to_dict())
-            cache.set(self._cache_key(cache, key), text, _timeout(token))
+            cache_key = self._cache_key(cache, key)
+            if not _seconds_early(cache):
+                cache.set(cache_key, text, _timeout(token))
+                return
+            # A database or memcached backend says nothing of a write that it has lost. What else
+            # has come in its place is another process's.
+            before = cache.get(cache_key)
+            cache.set(cache_key, text, _timeout(token))
+            lost = before != text and cache.get(cache_key) in (None, before)
+        if lost:
+            msg = f"The cache {self._cache_alias!r} has lost a write without an error of its own."
+            raise TokenStorageException(msg)
 
     def delete(self, key: str) -> None:
         """Remove the token, if there is one."""

@@ -40,7 +40,7 @@ class InMemoryTokenStorage(TokenStorageInterface):
         _check(max_entries)
         self._max_entries = max_entries
         # With a limit every use counts, so no caller may skip a read because of the version.
-        self.version = 0 if max_entries is None else None
+        self.content_version = 0 if max_entries is None else None
         self._lock = threading.Lock()
         self.clear()
         renew_after_fork(self)
@@ -116,15 +116,15 @@ class InMemoryTokenStorage(TokenStorageInterface):
         with self._lock:
             self._recency, self._rounds, self._ends = recency, rounds, ends
             self._tokens: dict[str, TokenData] = tokens
-            if self.version is not None:
-                self.version += 1
+            if self.content_version is not None:
+                self.content_version += 1
 
     def after_fork(self) -> None:
         """Take a new lock: in the child nobody would ever release one that was held."""
         self._lock = threading.Lock()
         # The change of a thread that the child does not have may lack its count.
-        if self.version is not None:
-            self.version += 1
+        if self.content_version is not None:
+            self.content_version += 1
 
     # The two below run under the lock. Who reads without it takes the version first and the tokens
     # second, so a version never stands for older tokens than it names: the count goes up after the
@@ -132,8 +132,8 @@ class InMemoryTokenStorage(TokenStorageInterface):
 
     def _store(self, key: str, token: TokenData, now: float) -> None:
         self._tokens[key] = token
-        if self.version is not None:
-            self.version += 1
+        if self.content_version is not None:
+            self.content_version += 1
         if self._recency is None or self._max_entries is None:
             for dead in self._rounds.dead(self._tokens, now):
                 self._remove(dead)
@@ -146,8 +146,8 @@ class InMemoryTokenStorage(TokenStorageInterface):
 
     def _remove(self, key: str) -> None:
         del self._tokens[key]
-        if self.version is not None:
-            self.version += 1
+        if self.content_version is not None:
+            self.content_version += 1
 
 
 class _Rounds:
