@@ -1,5 +1,8 @@
 """The adapter of requests that the library sends with, and the connections that it opens."""
 
+# The first request imports these two: better here, where no fork can catch an import halfway.
+import encodings.idna  # noqa: F401
+import netrc  # noqa: F401
 import os
 import socket
 from collections.abc import Iterator
