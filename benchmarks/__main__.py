@@ -1,11 +1,11 @@
-"""Prints every ratio beside the one to reach: `python benchmarks [cached|flights|startup …]`."""
+"""Prints every ratio beside the one to reach: `python benchmarks [GROUP …]`, by default all."""
 
 import importlib
 import sys
 
 from ratios import print_table
 
-GROUPS = ("cached", "flights", "startup")
+GROUPS = ("cached", "client", "connections", "flights", "startup", "toolkit")
 
 
 def main() -> None:

@@ -53,10 +53,12 @@ class Loopback:
     Args:
         answer: the same script for all requests, or one for each request.
         tls: a context to serve https with.
+        greeting: while set, takes each new connection over before anything is read from it.
     """
 
     answer: bytes | Callable[[Received], Script]
     tls: ssl.SSLContext | None = None
+    greeting: Callable[[socket.socket], None] | None = None
     requests: list[Received] = field(default_factory=list)
     connections: int = 0
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -119,12 +121,18 @@ class Loopback:
         with suppress(OSError):
             while True:
                 sock, _ = self._listener.accept()
+                # Without it an answer over TLS may wait for the client's acknowledgement.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.connections += 1
                 self._open.append(sock)
                 self._start(self._serve, sock)
 
     def _serve(self, sock: socket.socket) -> None:
         with suppress(OSError, ValueError):
+            if self.greeting is not None:
+                with sock:
+                    self.greeting(sock)
+                return
             if self.tls is not None:
                 sock = self.tls.wrap_socket(sock, server_side=True)
                 self._open.append(sock)

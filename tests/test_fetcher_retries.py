@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,12 @@ from requestforge.exceptions import CircuitOpenException, ConnectionException
 from requestforge.fetcher import BodyTokenFetcher
 from requestforge.interfaces import RetryStrategyInterface
 from requestforge.models import HttpResponse, RequestContext
-from requestforge.retry import ExponentialBackoffRetryStrategy, NoRetryStrategy, SimpleRetryStrategy
+from requestforge.retry import (
+    CircuitBreakerRetryStrategy,
+    ExponentialBackoffRetryStrategy,
+    NoRetryStrategy,
+    SimpleRetryStrategy,
+)
 
 ENDPOINT = ("app_token", "https://auth.example.com", "/v1/app/token")
 GOOD = json_reply({"access_token": "abc"})
@@ -153,6 +159,38 @@ class TestRetries:
             error = refused(step)
         assert heard == [500, ConnectionException]
         assert type(error.__cause__) is CircuitOpenException
+
+    @pytest.mark.parametrize("strategy", [True, False], ids=["interface", "any class"])
+    def test_strategies_hear_of_attempts_that_were_torn_down(self, strategy: bool) -> None:
+        """What is no failure of HTTP passes through, once the strategy has heard of it."""
+        heard: list[object] = []
+
+        class Listening(SimpleRetryStrategy):
+            def after_attempt(
+                self, context: RequestContext, outcome: HttpResponse | BaseException
+            ) -> None:
+                heard.append((context.origin, type(outcome)))
+
+        class Torn(BodyTokenFetcher):
+            def _make_request(self, *args: object, **kwargs: object) -> HttpResponse:
+                raise KeyboardInterrupt
+
+        listener = Listening() if strategy else SimpleNamespace(max_retries=1)
+        step = Torn(*ENDPOINT, retry_strategy=listener)  # type: ignore[arg-type]
+        with pytest.raises(KeyboardInterrupt):
+            step.fetch()
+        assert heard == ([("https://auth.example.com", KeyboardInterrupt)] if strategy else [])
+
+    def test_a_circuit_breaker_counts_each_attempt_once(self, clock: Clock) -> None:
+        """For the origin of the endpoint, which is refused once it has failed often enough."""
+        strategy = CircuitBreakerRetryStrategy(max_retries=5, failure_threshold=3)
+        with Loopback(reply(503)) as server:
+            step = BodyTokenFetcher("a", server.url, "/token", retry_strategy=strategy)
+            assert refused(step).__cause__.status_code == 503
+            assert strategy.state_of(server.url) == "open"
+            assert type(refused(step).__cause__) is CircuitOpenException
+            assert len(server.requests) == 3
+        assert len(clock.slept) == 2
 
 
 class TestFetchTimeout:

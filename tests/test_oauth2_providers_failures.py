@@ -106,6 +106,39 @@ class TestFailures:
         assert "no grant that needs no user is left" in error.message
         assert type(error.__cause__) is AuthenticationException
 
+    def test_a_users_grants_refused(self, server: Loopback, endpoint: Endpoint) -> None:
+        """Who has logged in, and is refused by refresh token and password: the same."""
+        provider = user(server)
+        provider.fetch_token()
+        endpoint.refused = {"refresh_token", "password"}
+        error = failure_of(provider.fetch_token)
+        assert type(error) is TokenRefreshException
+        assert type(error.__cause__) is AuthenticationException
+        assert type(failure_of(provider.fetch_token)) is AuthenticationException
+        assert grants(server) == ["password", "r1", "password", "password"]
+
+    @pytest.mark.parametrize(
+        "answers", [(REFUSED, reply(503)), (reply(503), REFUSED)], ids=["login", "refresh"]
+    )
+    def test_a_user_whose_login_may_work_later(self, server: Loopback, answers: Any) -> None:  # noqa: ANN401
+        """While refresh token or password may work the next time there is no verdict."""
+        provider = user(server)
+        provider.fetch_token()
+        server.answer = in_turn(*answers)
+        assert type(failure_of(provider.fetch_token)) is AuthenticationException
+
+    def test_the_verdict_on_another_refresh_token_stands(
+        self, server: Loopback, endpoint: Endpoint
+    ) -> None:
+        """A user whose two refresh tokens are refused, and the password, is told so once."""
+        provider = user(server)
+        provider.fetch_token()
+        endpoint.refused = {"refresh_token", "password"}
+        error = failure_of(lambda: provider.refresh_token(OLD))
+        assert type(error) is TokenRefreshException
+        assert error.message.count("no grant that needs no user") == 1
+        assert grants(server) == ["password", "r0", "r1", "password"]
+
     @pytest.mark.parametrize(
         ("answers", "cause"),
         [

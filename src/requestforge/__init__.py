@@ -51,11 +51,13 @@ from requestforge.hooks import (
     BasicAuthHook,
     CompositeAuthHook,
     CorrelationIdHook,
+    IdempotencyKeyHook,
     LoggingErrorHook,
     LoggingRequestHook,
     LoggingResponseHook,
     RateLimitResponseHook,
     TokenAuthHook,
+    TraceparentHook,
 )
 from requestforge.interfaces import (
     AuthHookInterface,
@@ -77,12 +79,15 @@ from requestforge.models import (
     HttpRequest,
     HttpResponse,
     RequestContext,
+    StreamResponse,
 )
 from requestforge.pipelines import (
     PipelineTokenProvider,
     TokenFetchPipeline,
 )
 from requestforge.retry import (
+    CircuitBreaker,
+    CircuitBreakerRetryStrategy,
     ConditionalAuthRetryStrategy,
     ExponentialAuthRetryStrategy,
     ExponentialBackoffRetryStrategy,
@@ -114,6 +119,8 @@ __all__ = [
     "BasicAuthHook",
     "BodyTokenFetcher",
     "CapacityException",
+    "CircuitBreaker",
+    "CircuitBreakerRetryStrategy",
     "CircuitOpenException",
     "ClientCredentialsTokenProvider",
     "CompositeAuthHook",
@@ -139,6 +146,7 @@ __all__ = [
     "HttpSessionInterface",
     "HttpStatusException",
     "HttpTokenFetcher",
+    "IdempotencyKeyHook",
     "InMemoryTokenStorage",
     "InsecureTransportWarning",
     "LoggingErrorHook",
@@ -164,6 +172,7 @@ __all__ = [
     "SimpleAuthRetryStrategy",
     "SimpleRetryStrategy",
     "StepToken",
+    "StreamResponse",
     "TimeoutException",
     "TokenAuthHook",
     "TokenData",
@@ -175,6 +184,7 @@ __all__ = [
     "TokenRefreshException",
     "TokenStorageException",
     "TokenStorageInterface",
+    "TraceparentHook",
     "UnauthorizedException",
     "__version__",
     "create_client",

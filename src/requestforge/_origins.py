@@ -61,6 +61,24 @@ class Origin(NamedTuple):
         return f"{self.scheme}://{self.host}:{self.port}"
 
 
+class Target(NamedTuple):
+    """Where a request leads.
+
+    Attributes:
+        url: absolute.
+        origin: of that URL.
+    """
+
+    url: str
+    origin: Origin
+
+
+@lru_cache(maxsize=512)
+def origin_text(origin: Origin) -> str:
+    """An origin as it is written."""
+    return str(origin)
+
+
 def origin_of(url: str) -> Origin | None:
     """Where a URL leads; None if it is no absolute http(s) URL, or one that can be misread."""
     found = _SCHEME_AND_AUTHORITY.match(url)
@@ -105,8 +123,8 @@ def crosses(before: Origin, after: Origin) -> bool:
     return before[::2] != ("http", _DEFAULT_PORTS["http"]) or after != upgraded
 
 
-def resolve(base_url: str, url: str) -> str:
-    r"""The absolute URL of what was asked for.
+def resolve(base_url: str, url: str) -> Target:
+    r"""Where a URL leads that was asked for.
 
     An absolute http(s) URL stays as it is. Everything else is a path below `base_url`, also
     what a browser would take for another host: `//host`, `/\host`, `https:host`.
@@ -125,12 +143,13 @@ def resolve(base_url: str, url: str) -> str:
             f"The URL {url!r} is relative and the client has no base URL: "
             "give it one, or ask for an absolute URL."
         )
-    if origin_of(absolute) is None:
+    origin = origin_of(absolute)
+    if origin is None:
         raise RequestBuildException(
             f"{absolute!r} is no http or https URL with a plain host and port: "
             "correct it, or the client's base URL."
         )
-    return absolute
+    return Target(absolute, origin)
 
 
 def normal_path(url: str) -> str:

@@ -3,10 +3,10 @@
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from contextvars import ContextVar
 from functools import lru_cache, singledispatch
+from types import TracebackType
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus
 
@@ -68,14 +68,28 @@ _NAMED = (
 )
 
 
-@contextmanager
-def also_sensitive(names: frozenset[str]) -> Iterator[None]:
+class also_sensitive:  # noqa: N801 - reads as the statement that it is part of
     """A block in which values of these names are masked, too, whoever masks."""
-    before = _also.set(_also.get() | names)
-    try:
-        yield
-    finally:
-        _also.reset(before)
+
+    __slots__ = ("_before", "_names")
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
+    def __enter__(self) -> None:
+        """Add the names."""
+        if self._names:
+            self._before = _also.set(_also.get() | self._names)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take them away."""
+        if self._names:
+            _also.reset(self._before)
 
 
 def names_also_sensitive() -> frozenset[str]:

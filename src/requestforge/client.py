@@ -1,15 +1,20 @@
 """HttpClient: one request from the call to the answer."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from requestforge import instrumentation
-from requestforge._client.credentials import Credentials
+from requestforge._client.added_hooks import extra_hooks, idempotency_headers, masking
+from requestforge._client.arriving import Arrived, response_of, whole
+from requestforge._client.asking import Asking
+from requestforge._client.calls import Calls
+from requestforge._client.credentials import Credentials, carries_credential
+from requestforge._client.deadline import out_of_time, passes_deadline
 from requestforge._client.hook_calls import (
     Prepared,
+    addressed,
     has_renewed,
     hears_all_acceptances,
     is_refused,
@@ -21,7 +26,8 @@ from requestforge._client.hook_calls import (
     with_credential,
     with_new_credential,
 )
-from requestforge._client.outgoing import Streams, frozen, headers_to_send, timeouts, unauthorized
+from requestforge._client.limits import Limits
+from requestforge._client.outgoing import Streams, frozen
 from requestforge._client.retrying import (
     Failed,
     StrategyFailed,
@@ -31,24 +37,31 @@ from requestforge._client.retrying import (
     status_failure,
     wait_before_retry,
 )
+from requestforge._client.targets import Targets
+from requestforge._client.telling import Telling
 from requestforge._client.verbs import Verbs
-from requestforge._origins import AddressedUrl, has_userinfo, normal_path, resolve
-from requestforge._redaction import also_sensitive, error_text, mask_url
-from requestforge._transport.call import Answer, Call
+from requestforge._deadline import bounded
+from requestforge._origins import origin_text
+from requestforge._redaction import error_text
 from requestforge._transport.opening import open_sessions
 from requestforge.config import HttpClientConfig, HttpClientConfigBuilder
-from requestforge.events import RequestFailed, RequestReplayed, RequestSent, ResponseReceived
-from requestforge.exceptions import (
-    HttpClientException,
-    RequestBuildException,
+from requestforge.events import (
+    RequestFailed,
+    RequestReplayed,
+    RequestRetried,
+    RequestSent,
+    ResponseReceived,
 )
-from requestforge.hooks.logging import MaskingHook
-from requestforge.interfaces import (
-    AuthHookInterface,
-    HttpSessionInterface,
-    RetryStrategyInterface,
+from requestforge.exceptions import AuthenticationException, HttpClientException
+from requestforge.interfaces import AuthHookInterface, HttpSessionInterface
+from requestforge.models import (
+    HttpMethod,
+    HttpRequest,
+    HttpResponse,
+    RequestContext,
+    StreamResponse,
 )
-from requestforge.models import HttpRequest, HttpResponse, RequestContext, mask_request
+from requestforge.retry import CircuitBreaker
 
 if TYPE_CHECKING:
     from requestforge._transport.sessions import BaseAdapter, Session
@@ -59,8 +72,6 @@ else:
 __all__ = ["HttpClient", "create_client", "http_client"]
 
 _LOWEST_ERROR = 400
-
-_Hook = TypeVar("_Hook")
 
 
 class HttpClient(Verbs, HttpSessionInterface):
@@ -78,19 +89,28 @@ class HttpClient(Verbs, HttpSessionInterface):
     def __init__(
         self, config: HttpClientConfig | None = None, session: "Session | None" = None
     ) -> None:
-        self._config = HttpClientConfig() if config is None else config
-        self._credentials = Credentials(self._config)
-        self._base_has_path = normal_path(self._config.base_url) != "/"
+        self._config = config = HttpClientConfig() if config is None else config
+        self._credentials = Credentials(config)
+        self._targets = Targets(config.base_url)
+        self._calls = Calls(config, self._credentials)
+        self._tell = Telling(self._targets, self._credentials.names)
+        self._limits = Limits(config, self._tell)
         self._sessions = open_sessions(
             session,
-            pool_connections=self._config.pool_connection,
-            pool_maxsize=self._config.pool_maxsize,
+            pool_connections=config.pool_connection,
+            pool_maxsize=config.pool_maxsize,
+            tls=config.tls,
+            proxies=config.proxies,
+            environment=config.environment,
         )
-        self._request_hooks = self._masking(self._config.request_hooks)
-        self._response_hooks = self._masking(self._config.response_hooks)
-        self._error_hooks = self._masking(self._config.error_hooks)
-        # Whether a refused credential was ever renewed.
-        self._has_renewed = False
+        names = self._credentials.names
+        request_hooks = masking((*config.request_hooks, *extra_hooks(config)), names)
+        self._request_hooks = [(hook, carries_credential(hook)) for hook in request_hooks]
+        self._response_hooks = masking(config.response_hooks, names)
+        self._error_hooks = masking(config.error_hooks, names)
+        self._keys = idempotency_headers(request_hooks)
+        # Whether a credential may be new, so that its acceptance is news to the auth hook.
+        self._may_be_new = hears_all_acceptances(config.auth_hook)
 
     def request(self, request: HttpRequest) -> HttpResponse:
         """Send the request and give its answer.
@@ -98,6 +118,8 @@ class HttpClient(Verbs, HttpSessionInterface):
         Raises:
             RequestBuildException: the request is malformed, or a request hook failed; nothing was
                 sent.
+            CapacityException: no place or no turn within the longest wait; nothing was sent.
+            CircuitOpenException: the circuit of the origin is open; nothing was sent.
             AuthenticationException: no credential could be had; nothing was sent.
             TimeoutException: no answer in time.
             SSLException: the TLS handshake failed, or the certificate was refused.
@@ -108,17 +130,41 @@ class HttpClient(Verbs, HttpSessionInterface):
             HttpClientException: any other failure, such as a redirect that was not followed, or
                 the client is closed.
         """
-        if self._sessions.is_closed:
-            raise HttpClientException("The client is closed; make another one.")
-        strategy = self._config.retry_strategy
-        with also_sensitive(self._credentials.names):
-            try:
-                limit = 0 if strategy is None else ask(strategy, lambda: strategy.max_retries)
-                return self._send_with_retries(RequestContext(frozen(request), max_retries=limit))
-            except HttpClientException as error:
-                if "request" not in error.context:
-                    error.context["request"] = mask_request(request)
-                raise
+        with self._asking(request):
+            context = RequestContext(frozen(request))
+            with self._limits.place(context):
+                return self._send(context, streams=False).response
+
+    @contextmanager
+    def stream(
+        self,
+        method: HttpMethod | str,
+        url: str,
+        **kwargs: Any,  # noqa: ANN401 - fields of HttpRequest
+    ) -> Iterator[StreamResponse]:
+        """A block that has the answer to a request while its body is still to be read.
+
+        Retries and replays are over by then. The body of an error, status 400 or above, is read
+        already.
+
+        Args:
+            method: an HttpMethod, or its name in any case.
+            url: absolute, or relative to the base URL.
+            kwargs: other fields of HttpRequest.
+
+        Raises:
+            TypeError: there is no such field.
+            HttpClientException: as `request`, of the same kinds.
+        """
+        request = HttpRequest(method, url, **kwargs)
+        with ExitStack() as held:
+            with self._asking(request):
+                context = RequestContext(frozen(request))
+                held.enter_context(self._limits.place(context))
+                response, answer = self._send(context, streams=True)
+            streamed = StreamResponse(response, answer.body)
+            held.callback(streamed.close)
+            yield streamed
 
     @property
     def session(self) -> "Session":
@@ -134,6 +180,11 @@ class HttpClient(Verbs, HttpSessionInterface):
     def auth_hook(self) -> AuthHookInterface | None:
         """The hook that puts the credential on requests, if any."""
         return self._config.auth_hook
+
+    @property
+    def circuit_breaker(self) -> CircuitBreaker | None:
+        """The circuits of `with_circuit_breaker`, if any."""
+        return self._limits.breaker
 
     def refresh_environment(self) -> None:
         """Read proxies, CA bundle and netrc anew, which else happens once for each origin."""
@@ -158,157 +209,153 @@ class HttpClient(Verbs, HttpSessionInterface):
         msg = "An HttpClient cannot be pickled; make one in each process from its configuration."
         raise TypeError(msg)
 
-    def _masking(self, hooks: Iterable[_Hook]) -> tuple[_Hook, ...]:
-        """The hooks, of which those that mask know the names that are sensitive here."""
-        names = self._credentials.names
-        return tuple(h.masking(names) if isinstance(h, MaskingHook) else h for h in hooks)
+    def _asking(self, request: HttpRequest) -> Asking:
+        if self._sessions.is_closed:
+            raise HttpClientException("The client is closed; make another one.")
+        return Asking(request, self._credentials.names)
 
-    def _send_with_retries(self, context: RequestContext) -> HttpResponse:
+    def _send(self, context: RequestContext, *, streams: bool) -> Arrived:
+        total, strategy = self._config.total_timeout, self._config.retry_strategy
+        if total is not None:
+            context.deadline = instrumentation.monotonic() + total
+        try:
+            if strategy is not None:
+                context.max_retries = ask(strategy, lambda: strategy.max_retries)
+            if context.deadline is None:
+                return self._send_with_retries(context, streams=streams)
+            with bounded(context.deadline):
+                return self._send_with_retries(context, streams=streams)
+        except StrategyFailed as error:
+            failure = error.failure
+        self._note(failure, context)
+        raise failure from failure.original_exception
+
+    def _send_with_retries(self, context: RequestContext, *, streams: bool) -> Arrived:
         strategy = self._config.retry_strategy
-        streams = Streams(context.request)
+        body = Streams(context.request)
         while True:
-            try:
-                outcome = self._attempt(context)
-                if isinstance(outcome, HttpResponse):
-                    return outcome
-                wait = wait_before_retry(strategy, context, outcome)
-            except StrategyFailed as error:
-                failure = error.failure
-                break
-            if wait is not None and not streams.rewind():
+            outcome = self._attempt(context, streams=streams)
+            if isinstance(outcome, Arrived):
+                return outcome
+            failure, arrived = outcome.failure, outcome.arrived
+            wait = wait_before_retry(strategy, context, outcome, self._keys)
+            if wait is not None and not self._may_retry(wait, body, context):
                 wait = None
-            if wait is None and outcome.response is not None and not self._raises(outcome.response):
-                return outcome.response
-            context.history.append(outcome.failure)
-            tell_error_hooks(self._error_hooks, outcome.failure, context)
+            if wait is None and arrived is not None and not self._raises(arrived.response):
+                return arrived
+            if arrived is not None:
+                arrived.close()
+            self._note(failure, context)
             if wait is None:
-                raise last_failure(strategy, context, outcome.failure)
+                raise last_failure(strategy, context, failure)
+            reason = error_text(failure)
+            self._tell(RequestRetried, context, outcome.request, wait=wait, reason=reason)
             if wait > 0:
                 instrumentation.sleep(wait)
             context.increment_attempt()
+
+    def _may_retry(self, wait: float, body: Streams, context: RequestContext) -> bool:
+        return (
+            not passes_deadline(wait) and body.rewind() and self._limits.may_retry(context.origin)
+        )
+
+    def _note(self, failure: HttpClientException, context: RequestContext) -> None:
         context.history.append(failure)
         tell_error_hooks(self._error_hooks, failure, context)
-        raise failure from failure.original_exception
 
-    def _attempt(self, context: RequestContext) -> HttpResponse | Failed:
-        config = self._config
-        prepared = Prepared(context.request)
+    def _attempt(self, context: RequestContext, *, streams: bool) -> Arrived | Failed:
+        request = context.request
         try:
-            if self._request_hooks:
-                prepared = through_request_hooks(
-                    self._request_hooks, context, self._credentials, config.base_url
-                )
-            response = self._send_with_auth(prepared, context)
+            prepared = self._through_request_hooks(context)
+            request = prepared.request
+            context.origin = origin_text(prepared.target.origin)
+            self._limits.take_turn(context)
+            arrived = self._send_with_auth(prepared, context, streams=streams)
+        except AuthenticationException as error:
+            late = passes_deadline(0)
+            return Failed(request, out_of_time(context, error) if late else error)
         except HttpClientException as error:
-            return Failed(prepared.request, error)
-        response = through_response_hooks(self._response_hooks, response, context)
-        if self._raises(response) or calls_retryable(config.retry_strategy, response.status_code):
-            return Failed(prepared.request, status_failure(response), response)
-        return response
+            return Failed(request, error)
+        response = through_response_hooks(self._response_hooks, arrived.response, context)
+        arrived = arrived._replace(response=response)
+        try:
+            is_failure = self._raises(response) or calls_retryable(
+                self._config.retry_strategy, response.status_code
+            )
+        except StrategyFailed:
+            arrived.close()
+            raise
+        return Failed(request, status_failure(response), arrived) if is_failure else arrived
 
-    def _send_with_auth(self, prepared: Prepared, context: RequestContext) -> HttpResponse:
+    def _through_request_hooks(self, context: RequestContext) -> Prepared:
+        if self._request_hooks:
+            return through_request_hooks(
+                self._request_hooks, context, self._credentials, self._targets
+            )
+        return Prepared(context.request, self._targets.of(context.request.url))
+
+    def _send_with_auth(
+        self, prepared: Prepared, context: RequestContext, *, streams: bool
+    ) -> Arrived:
         hook = self._config.auth_hook
-        request = self._addressed(prepared.request)
-        if hook is None or not self._may_sign(hook, request):
-            return self._send_once(prepared, context, prepared.request)[0]
-        streams = Streams(request)
-        unsigned = prepared._replace(request=request)
-        may_be_new = self._has_renewed or hears_all_acceptances(hook)
-        signed = with_credential(hook, unsigned, context)
+        asked = prepared.request
+        unsigned = addressed(prepared, self._targets)
+        if hook is None or not wants_credential(hook, unsigned, self._credentials):
+            return self._send_once(prepared, context, asked, streams=streams)
+        body = Streams(asked)
+        signed = with_credential(hook, unsigned, context, self._targets)
         while True:
-            response, answer = self._send_once(signed, context, prepared.request)
+            arrived = self._send_once(signed, context, asked, streams=streams)
+            response, answer = arrived
             if answer.left_origin or not signed.is_signed:
-                return response
+                return arrived
             if not is_refused(hook, response):
-                if may_be_new:
+                if self._may_be_new:
                     tell_accepted(hook, context)
-                return response
+                return arrived
             if not has_renewed(hook, context, signed, response):
-                return response
-            may_be_new = self._has_renewed = True
+                return arrived
+            self._may_be_new = True
             # After a change of the method it was no more than a look at what came of the request.
-            if answer.changed_method or not streams.rewind():
-                return response
-            renewed = with_new_credential(hook, unsigned, context)
+            if answer.changed_method or not body.rewind():
+                return arrived
+            renewed = with_new_credential(hook, unsigned, context, self._targets)
             if renewed is None:
-                return response
+                return arrived
+            arrived.close()
             signed, status = renewed, response.status_code
             replay = context.metadata["auth_retry"]
-            self._tell(RequestReplayed, context, request, status_code=status, replay=replay)
+            self._tell(RequestReplayed, context, asked, status_code=status, replay=replay)
 
     def _send_once(
-        self, prepared: Prepared, context: RequestContext, asked: HttpRequest
-    ) -> tuple[HttpResponse, Answer]:
-        """The answer, as callers get it and as the transport has it."""
-        call = _call(self._config, self._credentials, prepared)
-        strategy = self._config.retry_strategy
-        judge = strategy if isinstance(strategy, RetryStrategyInterface) else None
-        if judge is not None:
-            ask(judge, lambda: judge.before_attempt(context))
+        self, prepared: Prepared, context: RequestContext, asked: HttpRequest, *, streams: bool
+    ) -> Arrived:
+        """The answer to one exchange, which counts for the circuit of its origin."""
+        call = self._calls.call(prepared, streams=streams)
+        if call.seconds is not None and call.seconds <= 0:
+            raise out_of_time(context)
+        permit = self._limits.enter(context)
         self._tell(RequestSent, context, asked)
         started = instrumentation.monotonic()
         try:
             answer = self._sessions.exchange(call)
-        except HttpClientException as error:
-            self._tell(RequestFailed, context, asked, error=error_text(error))
-            if judge is not None:
-                failed = error
-                ask(judge, lambda: judge.after_attempt(context, failed))
+            if answer.status_code >= _LOWEST_ERROR:
+                answer = whole(answer)
+        except BaseException as error:
+            if isinstance(error, HttpClientException):
+                self._tell(RequestFailed, context, asked, error=error_text(error))
+            self._limits.leave(context, permit, error)
             raise
         seconds = instrumentation.monotonic() - started
-        response = HttpResponse(
-            status_code=answer.status_code,
-            headers=answer.headers,
-            content=answer.content,
-            elapsed_ms=seconds * 1000,
-            url=answer.url,
-            request=asked,
-            encoding=answer.encoding,
-        )
-        self._tell(
-            ResponseReceived, context, asked, status_code=answer.status_code, seconds=seconds
-        )
-        if judge is not None:
-            ask(judge, lambda: judge.after_attempt(context, response))
-        return response, answer
-
-    def _may_sign(self, hook: AuthHookInterface, request: HttpRequest) -> bool:
-        return (
-            request.auth is None
-            and self._credentials.may_go_to(resolve(self._config.base_url, request.url))
-            and wants_credential(hook, request)
-        )
-
-    def _addressed(self, request: HttpRequest) -> HttpRequest:
-        """The request, whose URL tells auth hooks both its paths where there are two."""
-        if self._config.auth_hook is None or not self._base_has_path:
-            return request
-        base_url = self._config.base_url
-        url = AddressedUrl(request.url, resolve(base_url, request.url), base_url)
-        return replace(request, url=url)
+        response = response_of(answer, asked, seconds)
+        status = answer.status_code
+        self._tell(ResponseReceived, context, asked, status_code=status, seconds=seconds)
+        self._limits.leave(context, permit, response)
+        self._limits.heed(context.origin, response)
+        return Arrived(response, answer)
 
     def _raises(self, response: HttpResponse) -> bool:
         return self._config.raise_for_status and response.status_code >= _LOWEST_ERROR
-
-    def _tell(
-        self,
-        kind: type[Any],
-        context: RequestContext,
-        request: HttpRequest,
-        **more: Any,  # noqa: ANN401 - fields of the event
-    ) -> None:
-        if instrumentation.observers:
-            url = resolve(self._config.base_url, request.url)
-            instrumentation.emit(
-                kind(
-                    at=instrumentation.now(),
-                    request_id=context.id,
-                    method=request.method.value,
-                    url=mask_url(url, self._credentials.names),
-                    attempt=context.attempt,
-                    **more,
-                )
-            )
 
 
 def create_client(  # noqa: PLR0917 - a published signature
@@ -346,41 +393,3 @@ def http_client(base_url: str = "", **kwargs: Any) -> Iterator[HttpClient]:  # n
     """A client of `create_client`, with the same arguments, that is closed after the block."""
     with create_client(base_url, **kwargs) as client:
         yield client
-
-
-def _call(config: HttpClientConfig, credentials: Credentials, prepared: Prepared) -> Call:
-    request = prepared.request
-    url = resolve(config.base_url, request.url)
-    may_sign = credentials.may_go_to(url)
-    if prepared.is_signed and not may_sign:
-        raise RequestBuildException(
-            f"The auth hook has turned the request to {url}, where the client's credentials "
-            "may not go: allow this origin, or have a request hook turn it."
-        )
-    if credentials.exist and has_userinfo(url):
-        raise RequestBuildException(
-            f"{url} holds a user name or password, and the client has credentials of its own: "
-            "give them as the `auth` of the request."
-        )
-    defaults = credentials.default_headers(url)
-    if request.auth is not None:
-        defaults = unauthorized(defaults)
-        if "authorization" in prepared.credentials:
-            request = replace(request, headers=unauthorized(request.headers or {}))
-    return Call(
-        method=request.method.value,
-        url=url,
-        headers=headers_to_send(defaults, request),
-        params=request.params,
-        data=request.data,
-        json_data=request.json_data,
-        files=request.files,
-        auth=request.auth,
-        timeout=timeouts(request, config.default_timeout),
-        verify=config.verify_ssl,
-        max_redirects=config.max_redirects if config.allow_redirects else None,
-        is_credential=lambda name: name in prepared.credentials or credentials.include(name),
-        uses_session_login=may_sign,
-        uses_found_login=not credentials.exist,
-        rewind=Streams(request).rewind,
-    )

@@ -5,11 +5,14 @@ from datetime import datetime
 from typing import Literal
 
 __all__ = [
+    "CircuitChanged",
     "Event",
     "LockUnavailable",
     "RefreshFailed",
     "RequestFailed",
+    "RequestLimited",
     "RequestReplayed",
+    "RequestRetried",
     "RequestSent",
     "ResponseReceived",
     "StepCached",
@@ -24,6 +27,7 @@ __all__ = [
 MissReason = Literal["empty", "expired", "invalidated", "forced", "unreadable"]
 InvalidationCause = Literal["call", "cascade", "refresh", "repair"]
 StorageOperation = Literal["read", "write", "delete"]
+Limit = Literal["bulkhead", "rate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +140,36 @@ class RequestFailed(_RequestEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRetried(_RequestEvent):
+    """The attempt failed for `reason`, sanitised; the next one begins after `wait` seconds."""
+
+    wait: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimited(_RequestEvent):
+    """The attempt had to wait for its turn: `wait` seconds, by the limit of that name."""
+
+    wait: float
+    limit: Limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestReplayed(_RequestEvent):
     """A refused request is sent again with a refreshed token; `replay` counts from 1."""
 
     status_code: int
     replay: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitChanged(_Event):
+    """The circuit of `origin` went from one state to another: "closed", "open", "half_open"."""
+
+    origin: str
+    before: str
+    after: str
 
 
 Event = (
@@ -156,6 +185,9 @@ Event = (
     | RequestSent
     | ResponseReceived
     | RequestFailed
+    | RequestRetried
+    | RequestLimited
     | RequestReplayed
+    | CircuitChanged
 )
 """Every fact that an observer may be told."""

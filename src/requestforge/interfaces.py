@@ -302,7 +302,7 @@ class RetryStrategyInterface(ABC):
         """Hear of an attempt; raising refuses it."""
 
     def after_attempt(  # noqa: B027 - optional
-        self, context: RequestContext, outcome: HttpResponse | Exception
+        self, context: RequestContext, outcome: HttpResponse | BaseException
     ) -> None:
         """Hear how an attempt ended."""
 

@@ -254,6 +254,84 @@ def test_a_read_that_failed_does_not_hide_the_record_for_long(app: CountingStep)
     }
 
 
+class Blinking(FlakyStorage):
+    """A storage whose batched reads of those numbers fail, counted from `reads`."""
+
+    def __init__(self, *, shared: bool) -> None:
+        super().__init__(shared=shared)
+        self.reads = 0
+        self.blind: set[int] = set()
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, TokenData]:
+        self.reads += 1
+        if self.reads in self.blind:
+            raise self.error
+        return super().get_many(keys)
+
+    def fail_reads(self, *numbers: int) -> None:
+        """Have the next reads of those numbers fail."""
+        self.reads, self.blind = 0, set(numbers)
+
+
+@SHARED
+def test_a_dead_token_is_replaced_though_it_could_not_be_read(
+    app: CountingStep, shared: bool, clock: Clock
+) -> None:
+    """A token fetched after reads that failed is cached, once the storage works again."""
+    storage = Blinking(shared=shared)
+    pipeline = TokenFetchPipeline([app], storage)
+    pipeline.execute()
+    clock.advance(hours=1)
+    storage.fail_reads(1, 2)
+    for _ in range(2):
+        assert pipeline.execute().access_token == "app-2"
+    assert storage.tokens["app"].access_token == "app-2"
+
+
+@SHARED
+def test_a_living_token_that_could_not_be_read_is_not_replaced(
+    app: CountingStep, shared: bool
+) -> None:
+    """It may be newer than the one fetched meanwhile."""
+    storage = Blinking(shared=shared)
+    pipeline = TokenFetchPipeline([app], storage)
+    pipeline.execute()
+    storage.fail_reads(1, 2)
+    assert pipeline.execute().access_token == "app-2"
+    assert pipeline.execute().access_token == "app-1"
+
+
+@SHARED
+def test_a_token_read_once_is_replaced_though_the_second_reading_failed(
+    app: CountingStep, shared: bool
+) -> None:
+    """A forced fetch replaces what its call has read, whatever becomes of the flight's reading."""
+    storage = Blinking(shared=shared)
+    pipeline = TokenFetchPipeline([app], storage)
+    pipeline.execute()
+    storage.fail_reads(2)
+    assert pipeline.execute(force_refresh=True).access_token == "app-2"
+    assert pipeline.execute().access_token == "app-2"
+    storage.fail_reads(2)
+    app.expires_in = 0
+    assert pipeline.execute(force_refresh=True).access_token == "app-3"
+    assert "app" not in storage.tokens
+
+
+def test_a_fault_is_warned_of_once(app: CountingStep, caplog: pytest.LogCaptureFixture) -> None:
+    """The log has one warning for each storage and operation; observers are told each time."""
+    pipelines = [TokenFetchPipeline([app], FlakyStorage("get", "set")) for _ in range(2)]
+    with recorded() as events, caplog.at_level(logging.INFO, "requestforge"):
+        for pipeline in pipelines:
+            for _ in range(3):
+                pipeline.execute(force_refresh=True)
+    assert len(faults(events)) > 12
+    assert sorted(record.getMessage() for record in caplog.records) == [
+        f"The token storage failed on a {operation} (OSError)."
+        for operation in ("read", "read", "write", "write")
+    ]
+
+
 # Deleting
 
 

@@ -44,17 +44,16 @@ class Credentials:
         origins = map(origin_of, (config.base_url, *config.allowed_origins))
         self._origins = frozenset(origin for origin in origins if origin is not None)
         self._is_bound = bool(config.base_url or config.allowed_origins)
-        self._warned: set[Origin | None] = set()
+        self._warned: set[Origin] = set()
 
     def include(self, name: str) -> bool:
         """Whether a header of this name is a credential."""
         return is_sensitive(name, self.names)
 
-    def may_go_to(self, url: str) -> bool:
-        """Whether the client's credentials may be sent to this absolute URL."""
+    def may_go_to(self, origin: Origin) -> bool:
+        """Whether the client's credentials may be sent there."""
         if self._is_bound:
-            return origin_of(url) in self._origins
-        origin = origin_of(url)
+            return origin in self._origins
         if self.exist and origin not in self._warned:
             self._warned.add(origin)
             _log.warning(
@@ -64,9 +63,9 @@ class Credentials:
             )
         return True
 
-    def default_headers(self, url: str) -> Mapping[str, str]:
-        """The client's default headers for a request to this absolute URL."""
-        return self._defaults if self.may_go_to(url) else self._public_defaults
+    def default_headers(self, *, may_sign: bool) -> Mapping[str, str]:
+        """The client's default headers, with those that are credentials or without."""
+        return self._defaults if may_sign else self._public_defaults
 
 
 def carries_credential(hook: object) -> bool:

@@ -7,12 +7,20 @@ from typing import NamedTuple
 
 from requestforge import instrumentation
 from requestforge._client.challenges import is_past_refreshing
-from requestforge._client.credentials import Credentials, carries_credential
+from requestforge._client.credentials import Credentials
 from requestforge._client.outgoing import frozen
-from requestforge._origins import resolve
+from requestforge._client.targets import Targets
+from requestforge._origins import Target
 from requestforge._portable import describe, without_secrets
 from requestforge.exceptions import AuthenticationException, RequestBuildException
-from requestforge.hooks import CompositeAuthHook, TokenAuthHook, composite
+from requestforge.hooks import (
+    ApiKeyAuthHook,
+    BasicAuthHook,
+    CompositeAuthHook,
+    TokenAuthHook,
+    composite,
+)
+from requestforge.hooks.composite import header_names
 from requestforge.interfaces import (
     AuthHookInterface,
     ErrorHookInterface,
@@ -20,10 +28,12 @@ from requestforge.interfaces import (
     ResponseHookInterface,
 )
 from requestforge.models import HttpRequest, HttpResponse, RequestContext
+from requestforge.models.request import with_other_headers
 
 _log = logging.getLogger("requestforge")
 
 _REPLAYS = "auth_retry"
+_LEAVE_WHAT_THEY_ARE_GIVEN = (TokenAuthHook, ApiKeyAuthHook, BasicAuthHook)
 
 
 class Prepared(NamedTuple):
@@ -31,11 +41,13 @@ class Prepared(NamedTuple):
 
     Attributes:
         request: the request.
+        target: where it leads.
         credentials: names, in lower case, of headers that a hook for credentials put there.
         is_signed: whether the auth hook has put its credential on the request.
     """
 
     request: HttpRequest
+    target: Target
     credentials: frozenset[str] = frozenset()
     is_signed: bool = False
 
@@ -48,31 +60,39 @@ class Prepared(NamedTuple):
 
 
 def through_request_hooks(
-    hooks: Iterable[RequestHookInterface],
+    hooks: Iterable[tuple[RequestHookInterface, bool]],
     context: RequestContext,
     credentials: Credentials,
-    base_url: str,
+    targets: Targets,
 ) -> Prepared:
     """The request of the context after all request hooks.
 
+    Args:
+        hooks: each with whether what it adds is a credential of the client.
+        context: that of the request.
+        credentials: those of the client.
+        targets: those of the client.
+
     Raises:
-        RequestBuildException: a hook failed.
+        RequestBuildException: a hook failed, or the URL is malformed.
     """
     # Copies, so that a hook that changes what it is given does not change the next attempt.
     request = frozen(context.request)
     added: frozenset[str] = frozenset()
-    for hook in hooks:
-        if not carries_credential(hook):
-            request = _after(hook, request, context)[0]
-        elif credentials.may_go_to(resolve(base_url, request.url)):
-            request, names = _after(hook, request, context)
-            added |= names
-    if added and not credentials.may_go_to(resolve(base_url, request.url)):
+    for hook, carries in hooks:
+        if not carries:
+            request = _after(hook, request, context)
+        elif credentials.may_go_to(targets.of(request.url).origin):
+            before = _by_lower_name(request)
+            request = _after(hook, request, context)
+            added |= _changed(before, request)
+    target = targets.of(request.url)
+    if added and not credentials.may_go_to(target.origin):
         # A later hook has sent the request elsewhere.
         headers = request.headers or {}
         kept = {name: value for name, value in headers.items() if name.lower() not in added}
-        return Prepared(replace(request, headers=kept))
-    return Prepared(request, added)
+        return Prepared(replace(request, headers=kept), target)
+    return Prepared(request, target, added)
 
 
 def through_response_hooks(
@@ -99,12 +119,26 @@ def tell_error_hooks(
             _log_failure("Error", hook, error)
 
 
-def wants_credential(hook: AuthHookInterface, request: HttpRequest) -> bool:
-    """Whether the hook would put its credential on this request.
+def addressed(prepared: Prepared, targets: Targets) -> Prepared:
+    """The request, whose URL tells auth hooks both its paths where there are two."""
+    request = prepared.request
+    url = targets.addressed(request.url, prepared.target)
+    if url is request.url:
+        return prepared
+    return prepared._replace(request=replace(request, url=url))
+
+
+def wants_credential(
+    hook: AuthHookInterface, prepared: Prepared, credentials: Credentials
+) -> bool:
+    """Whether the hook would put its credential on this request, and it may go where that leads.
 
     Raises:
         AuthenticationException: the hook failed.
     """
+    request = prepared.request
+    if request.auth is not None or not credentials.may_go_to(prepared.target.origin):
+        return False
     try:
         return hook.should_authenticate(request)
     except AuthenticationException:
@@ -115,7 +149,7 @@ def wants_credential(hook: AuthHookInterface, request: HttpRequest) -> bool:
 
 
 def with_credential(
-    hook: AuthHookInterface, prepared: Prepared, context: RequestContext
+    hook: AuthHookInterface, prepared: Prepared, context: RequestContext, targets: Targets
 ) -> Prepared:
     """The request with the credential of an auth hook.
 
@@ -123,18 +157,20 @@ def with_credential(
         AuthenticationException: the hook failed, or had no credential.
     """
     try:
-        request, added, is_changed = _changed(hook, prepared.request, context)
+        request, added, is_changed = _signed(hook, prepared.request, context)
     except AuthenticationException:
         raise
     except Exception as error:  # noqa: BLE001 - a hook may raise anything
         failure = _auth_failure(hook, error)
     else:
-        return Prepared(request, prepared.credentials | added, is_changed)
+        is_elsewhere = request.url is not prepared.request.url
+        target = targets.of(request.url) if is_elsewhere else prepared.target
+        return Prepared(request, target, prepared.credentials | added, is_changed)
     raise failure from failure.original_exception
 
 
 def with_new_credential(
-    hook: AuthHookInterface, prepared: Prepared, context: RequestContext
+    hook: AuthHookInterface, prepared: Prepared, context: RequestContext, targets: Targets
 ) -> Prepared | None:
     """The same for a replay, which is counted, after as long a pause as the hook's strategy says.
 
@@ -145,7 +181,7 @@ def with_new_credential(
         delay = 0.0 if hook.retry_strategy is None else hook.retry_strategy.get_delay(replays)
         if delay > 0:
             instrumentation.sleep(delay)
-        signed = with_credential(hook, prepared, context)
+        signed = with_credential(hook, prepared, context, targets)
     except Exception as error:  # noqa: BLE001 - a strategy may raise anything
         _log_failure("Auth", hook, error)
         return None
@@ -222,9 +258,9 @@ def _replays(context: RequestContext) -> int:
 
 def _after(
     hook: RequestHookInterface, request: HttpRequest, context: RequestContext
-) -> tuple[HttpRequest, frozenset[str]]:
+) -> HttpRequest:
     try:
-        return _changed(hook, request, context)[:2]
+        return _result(hook, request, context)
     except Exception as error:  # noqa: BLE001 - a hook may raise anything
         failure = RequestBuildException(
             f"The request hook {type(hook).__name__} failed: {describe(error)}. Nothing was sent.",
@@ -233,21 +269,37 @@ def _after(
     raise failure from failure.original_exception
 
 
-def _changed(
-    hook: RequestHookInterface, request: HttpRequest, context: RequestContext
+def _signed(
+    hook: AuthHookInterface, request: HttpRequest, context: RequestContext
 ) -> tuple[HttpRequest, frozenset[str], bool]:
-    """The request after a hook, the headers that it set, and whether it did anything at all."""
+    """The request after an auth hook, the headers that it set, and whether it did anything."""
+    if type(hook) in _LEAVE_WHAT_THEY_ARE_GIVEN:
+        signed = _result(hook, request, context)
+        is_signed = signed is not request
+        names = header_names(hook) if is_signed else ()
+        return signed, frozenset(map(str.lower, names)), is_signed
     # A copy of the headers, since a hook may change them in place.
-    given = request if request.headers is None else replace(request, headers=dict(request.headers))
-    result: object = hook.before_request(given, context)
+    headers = request.headers
+    given = request if headers is None else with_other_headers(request, dict(headers))
+    signed = _result(hook, given, context)
+    names = _changed(_by_lower_name(request), signed)
+    return signed, names, signed is not given or bool(names)
+
+
+def _result(
+    hook: RequestHookInterface, request: HttpRequest, context: RequestContext
+) -> HttpRequest:
+    result: object = hook.before_request(request, context)
     if not isinstance(result, HttpRequest):
         msg = f"before_request gave a {type(result).__name__}, not an HttpRequest"
         raise TypeError(msg)
-    before = _by_lower_name(request)
-    names = frozenset(
-        name for name, value in _by_lower_name(result).items() if before.get(name) != value
-    )
-    return result, names, result is not given or bool(names)
+    return result
+
+
+def _changed(before: dict[str, str], request: HttpRequest) -> frozenset[str]:
+    """Names, in lower case, of the headers that are not as before."""
+    after = _by_lower_name(request)
+    return frozenset(name for name, value in after.items() if before.get(name) != value)
 
 
 def _by_lower_name(request: HttpRequest) -> dict[str, str]:

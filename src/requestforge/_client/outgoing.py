@@ -10,6 +10,7 @@ from typing import Any, cast
 from requestforge._portable import describe, without_secrets
 from requestforge.exceptions import RequestBuildException
 from requestforge.models import HttpRequest
+from requestforge.models.request import with_other_headers
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 9110 section 5.5: a value is sent as latin-1 and holds no control character but the tab.
@@ -28,6 +29,8 @@ class Streams:
     def __init__(self, request: HttpRequest) -> None:
         self._positions: list[tuple[Any, int]] = []
         self._can_rewind = True
+        if not _may_hold_streams(request):
+            return
         for content in (
             *(request.data, request.files, request.params),
             *_files(request.files),
@@ -60,6 +63,15 @@ class Streams:
             self._positions.append((stream, position))
 
 
+def _may_hold_streams(request: HttpRequest) -> bool:
+    data, params = request.data, request.params
+    return not (
+        request.files is None
+        and (data is None or type(data) in {bytes, str})
+        and (params is None or type(params) is str)
+    )
+
+
 def frozen(request: HttpRequest) -> HttpRequest:
     """The request with copies of what its owner could change while it is under way.
 
@@ -77,6 +89,8 @@ def frozen(request: HttpRequest) -> HttpRequest:
         raise RequestBuildException(
             f"The headers must be a mapping of names to values, not a {type(headers).__name__}."
         )
+    if request.json_data is None and not _may_hold_streams(request):
+        return request if headers is None else with_other_headers(request, dict(headers))
     copies: dict[str, Any] = {
         name: copy
         for name, copied in _COPIES.items()
@@ -85,16 +99,20 @@ def frozen(request: HttpRequest) -> HttpRequest:
     return replace(request, **copies) if copies else request
 
 
-def timeouts(request: HttpRequest, default: float) -> tuple[float, float]:
-    """Seconds to connect and to read; where the request names none, or 0, the default.
+def timeouts(request: HttpRequest, defaults: tuple[float, float]) -> tuple[float, float]:
+    """Seconds to connect and to read; where the request names none, or 0, the defaults.
 
     Raises:
         RequestBuildException: a timeout is negative, not finite, or no number.
     """
     given = request.timeout
+    if given is None:
+        return defaults
     pair = given if isinstance(given, tuple | list) else (given, given)
     try:
-        connect, read = (_seconds(value, default) for value in pair)
+        connect, read = (
+            _seconds(value, default) for value, default in zip(pair, defaults, strict=True)
+        )
     except (TypeError, ValueError):
         raise RequestBuildException(
             f"The timeout {given!r} is neither a number of seconds nor a pair of them to connect "
@@ -103,20 +121,38 @@ def timeouts(request: HttpRequest, default: float) -> tuple[float, float]:
     return min(connect, _LONGEST), min(read, _LONGEST)
 
 
-def headers_to_send(defaults: Mapping[str, str], request: HttpRequest) -> dict[str, str]:
-    """The headers of a request over those that a client sends by default, by names in any case.
+class DefaultHeaders:
+    """The headers that a client sends by default.
 
-    A value of None in the request takes a default away. A Content-Type among the defaults counts
-    only where it describes the body.
-
-    Raises:
-        RequestBuildException: a name or value that no header can have; the value is not shown.
+    Args:
+        headers: by name.
     """
-    merged = _by_lower_name(defaults)
-    if "content-type" in merged and not _describes_body(merged["content-type"][1], request):
-        del merged["content-type"]
-    merged |= _by_lower_name(request.headers or {})
-    return {name: _checked(name, value) for name, value in merged.values() if value is not None}
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+        self._ready: dict[str, tuple[str, str]] | None = None
+
+    def merged(self, request: HttpRequest) -> dict[str, str]:
+        """The headers of a request over these, by names in any case.
+
+        A value of None in the request takes a default away. A Content-Type among the defaults
+        counts only where it describes the body.
+
+        Raises:
+            RequestBuildException: a name or value that no header can have; the value is not shown.
+        """
+        if self._ready is None:
+            self._ready = _by_lower_name(self._headers)
+        merged: dict[str, tuple[str, str]] = self._ready
+        if "content-type" in merged and not _describes_body(merged["content-type"][1], request):
+            merged = {name: pair for name, pair in merged.items() if name != "content-type"}
+        if request.headers:
+            own: Mapping[str, str | None] = request.headers
+            merged = merged | _by_lower_name(own)
+            if None in own.values():
+                away = {name.lower() for name, value in own.items() if value is None}
+                merged = {name: pair for name, pair in merged.items() if name not in away}
+        return dict(merged.values())
 
 
 def unauthorized(headers: Mapping[str, str]) -> dict[str, str]:
@@ -124,20 +160,28 @@ def unauthorized(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() != "authorization"}
 
 
-def _by_lower_name(headers: Mapping[Any, Any]) -> dict[str, tuple[str, Any]]:
-    named = ((_text(name), _text(value)) for name, value in headers.items())
-    return {str(name).lower(): (str(name), value) for name, value in named}
+def _by_lower_name(headers: Mapping[Any, Any]) -> dict[str, tuple[str, str]]:
+    """Names and values that can be sent, by the names in lower case; without those of None."""
+    checked = (
+        _checked(_text(name), _text(value)) for name, value in headers.items() if value is not None
+    )
+    return {pair[0].lower(): pair for pair in checked}
 
 
-def _checked(name: str, value: object) -> str:
-    if not _NAME.fullmatch(name):
+def _checked(name: object, value: object) -> tuple[str, str]:
+    if not _NAME.fullmatch(str(name)):
         raise RequestBuildException(f"{name!r} cannot be the name of a header.")
-    if not isinstance(value, str) or not _VALUE.fullmatch(value):
+    if not isinstance(value, str) or not (_is_plain(value) or _VALUE.fullmatch(value)):
         raise RequestBuildException(
-            f"The value of the header {name!r} cannot be sent: it must be text in latin-1 without "
-            "control characters and line breaks."
+            f"The value of the header {str(name)!r} cannot be sent: it must be text in latin-1 "
+            "without control characters and line breaks."
         )
-    return value.strip(" \t")
+    return str(name), value.strip(" \t")
+
+
+def _is_plain(value: str) -> bool:
+    # The quick answer for nearly all of them.
+    return value.isascii() and value.isprintable()
 
 
 def _describes_body(content_type: object, request: HttpRequest) -> bool:

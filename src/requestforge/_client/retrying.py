@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from requestforge._headers import Headers, retry_after
+from requestforge._client.arriving import Arrived
+from requestforge._headers import retry_after
 from requestforge._portable import describe, without_secrets
 from requestforge.exceptions import (
     AuthenticationException,
+    CapacityException,
     CircuitOpenException,
     ConnectionException,
     HttpClientException,
@@ -24,7 +26,12 @@ from requestforge.models import HttpMethod, HttpRequest, HttpResponse, RequestCo
 
 # RFC 9110 section 9.2.2.
 _NOT_IDEMPOTENT = frozenset({HttpMethod.POST, HttpMethod.PATCH})
-_FINAL = (AuthenticationException, CircuitOpenException, RequestBuildException)
+_FINAL = (
+    AuthenticationException,
+    CapacityException,
+    CircuitOpenException,
+    RequestBuildException,
+)
 _LONGEST_RETRY_AFTER = 60.0
 
 _Answer = TypeVar("_Answer")
@@ -49,12 +56,12 @@ class Failed:
     Attributes:
         request: what was to be sent, as far as the request hooks came.
         failure: the error.
-        response: the answer that the error stands for, if there was one.
+        arrived: the answer that the error stands for, if there was one.
     """
 
     request: HttpRequest
     failure: HttpClientException
-    response: HttpResponse | None = None
+    arrived: Arrived | None = None
 
 
 def calls_retryable(strategy: RetryStrategyInterface | None, status: int) -> bool:
@@ -95,23 +102,35 @@ def status_failure(response: HttpResponse) -> HttpStatusException:
 
 
 def wait_before_retry(
-    strategy: RetryStrategyInterface | None, context: RequestContext, failed: Failed
+    strategy: RetryStrategyInterface | None,
+    context: RequestContext,
+    failed: Failed,
+    keys: frozenset[str],
 ) -> float | None:
     """Seconds to wait before the next attempt; None: there is none.
+
+    Args:
+        strategy: decides.
+        context: that of the request.
+        failed: the attempt that failed.
+        keys: headers, in lower case, with which any request can be repeated.
 
     Raises:
         StrategyFailed: as `ask`.
     """
-    return ask(strategy, lambda: _wait(strategy, context, failed))
+    return ask(strategy, lambda: _wait(strategy, context, failed, keys))
 
 
 def _wait(
-    strategy: RetryStrategyInterface | None, context: RequestContext, failed: Failed
+    strategy: RetryStrategyInterface | None,
+    context: RequestContext,
+    failed: Failed,
+    keys: frozenset[str],
 ) -> float | None:
     failure = failed.failure
     if strategy is None or isinstance(failure, _FINAL) or context.attempt >= strategy.max_retries:
         return None
-    if not _may_repeat(strategy, failed) or not strategy.should_retry(context, failure):
+    if not _may_repeat(strategy, failed, keys) or not strategy.should_retry(context, failure):
         return None
     asked = getattr(failure, "retry_after", None) or 0.0
     if asked > getattr(strategy, "max_retry_after", _LONGEST_RETRY_AFTER):
@@ -139,10 +158,10 @@ def last_failure(
     return error
 
 
-def _may_repeat(strategy: RetryStrategyInterface, failed: Failed) -> bool:
+def _may_repeat(strategy: RetryStrategyInterface, failed: Failed, keys: frozenset[str]) -> bool:
     return (
         failed.request.method not in _NOT_IDEMPOTENT
         or failed.failure.context.get("sent") is False
         or getattr(strategy, "retry_non_idempotent", False)
-        or "Idempotency-Key" in Headers(failed.request.headers or {})
+        or any(str(name).lower() in keys for name in failed.request.headers or {})
     )

@@ -1,9 +1,11 @@
 # ruff: noqa: ANN401, PLR0917 - the signatures are published, and the values are what requests takes
-"""The verbs of a client, each told in one `request`."""
+"""What a client can be asked, all of it told in one `request`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from requestforge._client.many import send_many
+from requestforge.exceptions import HttpClientException
 from requestforge.interfaces import HttpClientInterface
 from requestforge.models import HttpMethod, HttpRequest, HttpResponse
 
@@ -112,3 +114,42 @@ class Verbs(HttpClientInterface):
         kwargs |= {"json_data": json_data, "data": data}
         kwargs |= {"params": params, "headers": headers, "timeout": timeout}
         return self.request(HttpRequest(HttpMethod.DELETE, url, **kwargs))
+
+    def request_many(
+        self,
+        requests_list: Iterable[HttpRequest],
+        max_workers: int = 5,
+        fail_fast: bool = False,
+        *,
+        ordered: bool = False,
+        on_progress: Callable[[int, int | None], object] | None = None,
+    ) -> Iterator[tuple[int, HttpResponse | HttpClientException]]:
+        """Send many requests, several at a time, and give what becomes of each as it comes.
+
+        Nothing is sent before the first item is asked for, and no more than a few requests are
+        taken ahead of those that were given back. Closing the iterator starts nothing more, and
+        waits for nothing.
+
+        Args:
+            requests_list: the requests; an iterator is read as far as needed.
+            max_workers: how many are under way at a time.
+            fail_fast: whether the first failure is raised at once, and the rest not begun.
+            ordered: whether items come in the order of the requests; else as they are done.
+            on_progress: called after each one, with how many are done and how many there are
+                (None: an iterator does not tell).
+
+        Yields:
+            The place of a request, from 0, and its answer or its failure.
+
+        Raises:
+            ValueError: `max_workers` is not positive.
+            HttpClientException: with `fail_fast`, the first failure.
+        """
+        return send_many(
+            self.request,
+            requests_list,
+            max_workers,
+            fail_fast=fail_fast,
+            ordered=ordered,
+            on_progress=on_progress,
+        )

@@ -4,7 +4,6 @@ import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from pickle import UnpicklingError
 
@@ -12,10 +11,11 @@ from requestforge import instrumentation
 from requestforge._execution.flight import Demand, Flight, Flights
 from requestforge._execution.home import adapted, homes
 from requestforge._execution.keys import EPOCH_SUFFIX, Entry, epoch_of
+from requestforge._execution.records import Record
 from requestforge._execution.reports import Reports
 from requestforge._portable import without_secrets
 from requestforge._redaction import fingerprint
-from requestforge.events import InvalidationCause, MissReason, StorageOperation
+from requestforge.events import InvalidationCause, StorageOperation
 from requestforge.exceptions import TokenStorageException
 from requestforge.tokens import TokenData, is_usable, stamped
 
@@ -24,30 +24,6 @@ _log = logging.getLogger("requestforge")
 _EPOCH_LIFE = timedelta(days=30)
 # What a storage raises for a record that it cannot make sense of; all else is a fault of its own.
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, EOFError, UnpicklingError)
-
-
-@dataclass(slots=True)
-class Record:
-    """What was read for a step.
-
-    `usable`: the token, if it may be served; `token`: the same if it has expired, too; `stored`:
-    the generation that the storage holds, and that alone may be replaced.
-    """
-
-    epoch: str = ""
-    usable: TokenData | None = None
-    token: TokenData | None = None
-    stored: str | None = None
-    lacking: MissReason = "empty"
-
-    def holds(self, generation: str | None) -> bool:
-        """Whether the token is the one of that fetch."""
-        return self.token is not None and self.token.generation == generation
-
-    @property
-    def miss_reason(self) -> MissReason:
-        """Why there is nothing usable."""
-        return self.lacking if self.token is None else "expired"
 
 
 class TokenCache:
@@ -76,6 +52,7 @@ class TokenCache:
         records = {}
         for entry in entries:
             record = Record(self._epoch_in(found, entry.key, local[entry.key]))
+            record.unread = found is None
             if entry.key in unreadable:
                 record.lacking = "unreadable"
             self._fill(record, entry, None if found is None else found.get(entry.key))
@@ -100,13 +77,14 @@ class TokenCache:
         """Store a token over the record that its flight read; whether it is cached now.
 
         It is not if the step was invalidated after the record was read, or another token has
-        come in its place. A storage that fails leaves the token in this process.
+        come in its place. A storage that fails leaves the token in this process. One that could
+        not be read, but works again, has the token put over one that is dead.
         """
         home, key = self.home, entry.key
         try:
             if self.epoch(entry) != record.epoch:
                 return False
-            if not self._set_over(key, token, record.stored):
+            if not self._set_over(entry, token, record):
                 return False
             if self._shared or self.storage.get(key) is not token:
                 home.born[key] = token
@@ -126,11 +104,16 @@ class TokenCache:
         self._remove(entry, token.generation, None)
         return False
 
-    def _set_over(self, key: str, token: TokenData, stored: str | None) -> bool:
-        """Set the token in place of that generation, or of nothing if that has been collected."""
-        if self.storage.compare_and_set(key, token, stored):
+    def _set_over(self, entry: Entry, token: TokenData, record: Record) -> bool:
+        """Set the token in place of that record, or of nothing if that has been collected."""
+        if self.storage.compare_and_set(entry.key, token, record.stored):
             return True
-        return stored is not None and self.storage.compare_and_set(key, token, None)
+        if record.stored is not None:
+            return self.storage.compare_and_set(entry.key, token, None)
+        if not record.unread:
+            return False
+        found = self.read([entry])[entry.step]
+        return found.usable is None and self.storage.compare_and_set(entry.key, token, found.stored)
 
     def give_up(self, entry: Entry, record: Record) -> None:
         """Remove the record that was read, now that a token not to be cached has replaced it."""
@@ -377,12 +360,18 @@ class TokenCache:
         return key.removesuffix(EPOCH_SUFFIX).removeprefix(f"{self._pipeline}:")
 
     def _failed(self, step: str, operation: StorageOperation, error: Exception) -> None:
-        _log.warning("The token storage failed on a %s (%s).", operation, type(error).__name__)
+        self._warn(operation, "The token storage failed on a %s (%s).", operation, error)
         self._reports.storage_failed(step, operation, error)
 
     def _lock_failed(self, step: str, error: Exception) -> None:
-        _log.warning("The lock of step %r failed (%s).", step, type(error).__name__)
+        self._warn("lock", "The lock of step %r failed (%s).", step, error)
         self._reports.lock_failed(step, error)
+
+    def _warn(self, subject: str, text: str, name: str, error: Exception) -> None:
+        """Warn of a fault once for each storage and subject; further ones are for debugging."""
+        level = logging.DEBUG if subject in self.home.warned else logging.WARNING
+        self.home.warned.add(subject)
+        _log.log(level, text, name, type(error).__name__)
 
 
 def _derived_generation(entry: Entry, token: TokenData, epoch: str) -> str:

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Iterator
 from copy import copy
 
+from requestforge._deadline import time_left
 from requestforge._portable import without_secrets
 from requestforge._redaction import error_text
 from requestforge.exceptions import (
     AuthenticationException,
     DependencyException,
+    TimeoutException,
     TokenRefreshException,
 )
 from requestforge.tokens import TokenData
@@ -25,6 +27,39 @@ def step_failure(step: str, cause: Exception) -> AuthenticationException:
     failure = kind(f"Step {step!r} failed: {error_text(cause)}", cause, service_name=step)
     failure.retry_at = getattr(cause, "retry_at", None)
     return failure
+
+
+def wait_failure(step: str, limit: float, left: float | None) -> AuthenticationException:
+    """The error of a caller that waits no longer for the token of a step.
+
+    Args:
+        step: the step's name.
+        limit: seconds that it would wait at most.
+        left: seconds that it had before a deadline; None: there is none.
+    """
+    if left is None or left >= limit:
+        msg = (
+            f"Step {step!r}: waited {limit:g} s for a fetch under way elsewhere. It is slower "
+            "than its fetch_timeout says, or stuck; see wait_timeout."
+        )
+        return AuthenticationException(msg, service_name=step)
+    if left <= 0:
+        msg = f"Step {step!r} was not fetched: the time allowed for the request is over."
+    else:
+        msg = (
+            f"Step {step!r}: a fetch under way elsewhere did not end within the {left:.3g} s "
+            "that were left of the time allowed for the request."
+        )
+    failure = AuthenticationException(msg, service_name=step)
+    failure.__cause__ = TimeoutException(msg)
+    return failure
+
+
+def is_out_of_time(error: Exception) -> bool:
+    """Whether a fetch ended in a timeout because the deadline of this thread has passed."""
+    left = time_left()
+    is_timeout = any(isinstance(link, TimeoutException) for link in _chain(error))
+    return is_timeout and left is not None and left <= 0
 
 
 def without_tokens(error: Exception, tokens: Iterable[TokenData | None]) -> Exception:

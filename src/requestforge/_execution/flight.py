@@ -22,10 +22,15 @@ class Landed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A flight ended with an error; `start_over`: its cause has been mended since."""
+    """A flight ended with an error.
+
+    `start_over`: its cause has been mended since. `own`: it is the leader's alone, who had no time
+    left for the fetch; to all others the flight is abandoned.
+    """
 
     error: Exception
     start_over: bool = False
+    own: bool = False
 
 
 Outcome = Landed | Failed
@@ -102,6 +107,7 @@ class Flight:
     __slots__ = (
         "after",
         "began",
+        "boarded",
         "closed",
         "demand",
         "done",
@@ -136,6 +142,7 @@ class Flight:
         self.epoch = epoch
         self.leader = threading.get_ident()
         self.demand = demand
+        self.boarded = False
         self.after: Flight | None = None
         self.next: Flight | None = None
         # The latest place that its fetch may count for, and once it has begun the one it does.
@@ -192,12 +199,14 @@ class Flights:
                 raise Reentered
             flight = self._first.get(own.key)
             if flight is None:
+                own.boarded = True
                 self._first[own.key] = self._led[own.leader, own.key] = own
                 return own
             if flight.epoch != own.epoch:
                 return flight
             if not flight.does_for(own.demand):
                 if flight.next is None:
+                    own.boarded = True
                     own.after = flight
                     flight.next = self._led[own.leader, own.key] = own
                     return own
@@ -213,6 +222,7 @@ class Flights:
         """Let no flight for the key begin before this one lands, and nobody join one under way."""
         with self._lock:
             first = self._first.get(pause.key)
+            pause.boarded = True
             self._first[pause.key] = pause
         if first is not None:
             first.vacated.set()
@@ -256,6 +266,8 @@ class Flights:
         Callers do this twice, the second time in a `finally` of its own, since a signal may cut the
         first time short. It changes nothing else.
         """
+        if not flight.boarded:
+            return
         with self._lock:
             if self._led.get((flight.leader, flight.key)) is flight:
                 del self._led[flight.leader, flight.key]
@@ -264,7 +276,7 @@ class Flights:
                 self._vacate(flight)
             elif flight.after is not None and flight.after.next is flight:
                 flight.after.next = None
-        flight.outcome = outcome
+        flight.outcome = None if isinstance(outcome, Failed) and outcome.own else outcome
         flight.vacated.set()
         flight.done.set()
 

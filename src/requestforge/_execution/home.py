@@ -30,6 +30,8 @@ class Home:
         self.known: dict[str, str] = {}
         # The epoch in which a key was last written here, to tell an empty key from an invalid one.
         self.filled: dict[str, str] = {}
+        # What of the storage's faults the log was warned of.
+        self.warned: set[str] = set()
         # Counts what changes the answer of a read without changing the storage.
         self.changes = 0
         # No WeakSet: that cannot be read while another thread adds to it.

@@ -3,10 +3,12 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import NamedTuple
 
 from requestforge._execution.cache import TokenCache
 from requestforge._execution.graph import invert, reachable, topological_order
 from requestforge._execution.keys import Entry
+from requestforge._execution.records import Record
 from requestforge._execution.reports import Reports
 from requestforge._execution.steps import Step
 from requestforge.events import InvalidationCause
@@ -15,6 +17,13 @@ from requestforge.interfaces import TokenStorageInterface
 _GRACE = timedelta(seconds=5)
 # What a wait or a lease is cut to: locks take no more than some 292 years.
 _LONGEST = timedelta(days=365)
+
+
+class View(NamedTuple):
+    """The records by step, and how many flights had landed before they were read."""
+
+    records: Mapping[str, Record]
+    landings: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,11 @@ class Plan:
         object.__setattr__(self, "by_name", {step.name: step for step in self.steps})
         object.__setattr__(self, "_order", order)
         object.__setattr__(self, "_dependents", invert(depends_on))
+
+    def view(self) -> View:
+        """All records as they are now, in one read of the storage."""
+        landings = self.cache.flights.landings
+        return View(self.cache.read(self.entries), landings)
 
     def cascade(self, name: str) -> list[str]:
         """The step and its transitive dependents, ancestors first."""

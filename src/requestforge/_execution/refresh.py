@@ -18,16 +18,17 @@ def refreshed(
         AuthenticationException: a step failed; `service_name` is its name.
     """
     last = plan.steps[-1]
-    view = plan.cache.read(plan.entries)
+    view = plan.view()
+    records = view.records
     reason: str | None = None
     if rejected is not None and (by_value or last.entry.owns(rejected.generation)):
-        current = view[last.name].usable
+        current = records[last.name].usable
         if current is None:
-            first = view[names[0]].usable
+            first = records[names[0]].usable
             if first is None or not _bought_uncached(rejected, first):
-                return Run(plan).execute()
+                return Run(plan, view=view).execute()
             stale = {names[0]: first.generation or ""}
-            return Run(plan, stale=stale, refreshes=names).execute()
+            return Run(plan, stale=stale, refreshes=names, view=view).execute()
         same = current.generation == rejected.generation
         if by_value:
             same = current.access_token == rejected.access_token
@@ -38,11 +39,11 @@ def refreshed(
     stale = {
         name: token.generation
         for name in names
-        if (token := view[name].token) is not None and token.generation is not None
+        if (token := records[name].token) is not None and token.generation is not None
     }
     if reason is not None:
-        return Run(plan, stale=stale, refreshes=names, rejected=reason).execute()
-    return Run(plan, forced=names, stale=stale, refreshes=names).execute()
+        return Run(plan, stale=stale, refreshes=names, rejected=reason, view=view).execute()
+    return Run(plan, forced=names, stale=stale, refreshes=names, view=view).execute()
 
 
 def _bought_uncached(rejected: TokenData, first: TokenData) -> bool:

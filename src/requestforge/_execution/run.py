@@ -6,19 +6,22 @@ from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 
 from requestforge import instrumentation
-from requestforge._execution.cache import Record
-from requestforge._execution.failures import is_refusal, step_failure, without_tokens
+from requestforge._deadline import cuts, time_left
+from requestforge._execution.failures import (
+    is_out_of_time,
+    is_refusal,
+    step_failure,
+    wait_failure,
+    without_tokens,
+)
 from requestforge._execution.fetching import fetch
 from requestforge._execution.flight import Demand, Failed, Flight, Landed, Outcome, Reentered, place
 from requestforge._execution.keys import Entry, epoch_of
-from requestforge._execution.plan import Plan
+from requestforge._execution.plan import Plan, View
+from requestforge._execution.records import Record
 from requestforge._execution.steps import Step
 from requestforge.events import MissReason
-from requestforge.exceptions import (
-    AuthenticationException,
-    DependencyException,
-    TokenStorageException,
-)
+from requestforge.exceptions import DependencyException, TokenStorageException
 from requestforge.instrumentation import real_monotonic
 from requestforge.tokens import TokenData, forced_fetch, is_usable, stamped
 
@@ -43,6 +46,7 @@ class Run:
         refreshes: the steps that this run is to refresh, with or without a stale token.
         rejected: the generation of the last step that is the reason for all that; once it is not
             the current one any more, the run does with what others have put in its place.
+        view: what to begin with, just read; None: the run reads it.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Run:
         stale: Mapping[str, str] | None = None,
         refreshes: Collection[str] = (),
         rejected: str | None = None,
+        view: View | None = None,
     ) -> None:
         self._plan = plan
         self._cache = plan.cache
@@ -61,7 +66,8 @@ class Run:
         self._stale = stale or {}
         self._refreshes = frozenset(refreshes)
         self._rejected = rejected
-        self._view: dict[str, Record] = {}
+        self._read = view
+        self._view: Mapping[str, Record] = {}
         self._landings = 0
         self._tokens: dict[str, TokenData] = {}
         self._fetched: dict[str, TokenData] = {}
@@ -91,8 +97,8 @@ class Run:
         return not self._fetched and not self._restarts
 
     def _pass(self) -> TokenData:
-        self._landings = self._cache.flights.landings
-        self._view = self._cache.read(self._plan.entries)
+        self._view, self._landings = self._read or self._plan.view()
+        self._read = None
         if self._is_replaced(self._view):
             self._rejected, self._stale = None, {}
         self._fetched = {
@@ -180,25 +186,23 @@ class Run:
 
     def _resolve(self, step: Step) -> TokenData:
         """A token by a flight: this thread's own, or another's."""
-        limit = self._plan.wait_limit(step)
-        deadline = real_monotonic() + limit
+        limit, left = self._plan.wait_limit(step), time_left()
+        seconds = limit if left is None else min(limit, left)
+        deadline = real_monotonic() + seconds
         try:
-            while True:
+            while seconds > 0:
                 flight, outcome = self._take_part(step, deadline)
                 if outcome is not None and self._suits(step, outcome, flight):
                     return self._settle(step, outcome, flight)
         except TimeoutError:
-            msg = (
-                f"Step {step.name!r}: waited {limit:g} s for a fetch under way elsewhere. It is "
-                "slower than its fetch_timeout says, or stuck; see wait_timeout."
-            )
+            pass
         except Reentered:
             msg = (
                 f"Step {step.name!r} is asked for by its own fetch. A fetcher must not execute "
                 "a pipeline for the very step that it fetches."
             )
             raise DependencyException(msg, service_name=step.name) from None
-        raise AuthenticationException(msg, service_name=step.name)
+        raise wait_failure(step.name, limit, left)
 
     def _take_part(self, step: Step, deadline: float) -> tuple[Flight, Outcome | None]:
         """A flight for the step, and its outcome: None if it was abandoned."""
@@ -314,11 +318,14 @@ class Run:
         if token is not None and not fetches:
             self._serve(step, token)
             return Landed(token)
+        if record.unread:
+            record.stored = self._view[step.name].stored
         self._miss(step, record, forced=record.usable is not None)
+        cut_before = cuts()
         try:
             token = self._fetch(step, record, flight)
         except Exception as error:  # noqa: BLE001 - user code may raise anything
-            return self._failed(step, error, record)
+            return self._failed(step, error, record, was_cut=cuts() > cut_before)
         self._cache.give_up_old(self._cache.flights.close(flight))
         return Landed(token)
 
@@ -361,14 +368,15 @@ class Run:
             } or None
         return dict(self._tokens) or None
 
-    def _failed(self, step: Step, error: Exception, record: Record) -> Outcome:
+    def _failed(self, step: Step, error: Exception, record: Record, *, was_cut: bool) -> Outcome:
         """The end of a failed fetch: upstream tokens are repaired if it can be their fault."""
         clean = without_tokens(error, [*self._tokens.values(), record.token])
         self._plan.reports.failed(step.name, clean)
         if self._repair(step, error):
             return Failed(clean, start_over=True)
+        own = was_cut or is_out_of_time(error)
         step.on_fetch_error(error, self._context(step))
-        return Failed(clean)
+        return Failed(clean, own=own)
 
     def _repair(self, step: Step, error: Exception) -> bool:
         """Invalidate cached tokens that a refused step has used; whether there were any."""

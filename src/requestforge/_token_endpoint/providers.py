@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -86,6 +86,7 @@ class BaseOAuth2TokenProvider(TokenProviderInterface):
         """A new token.
 
         Raises:
+            TokenRefreshException: a refresh token was refused, and so was what is left.
             AuthenticationException: there is none; `service_name` is that of the provider.
         """
         try:
@@ -113,18 +114,7 @@ class BaseOAuth2TokenProvider(TokenProviderInterface):
             )
         except Exception as error:  # noqa: BLE001 - an override may raise anything
             refusal = error
-        try:
-            return self.fetch_token()
-        except AuthenticationException as error:
-            failure = error
-        if _is_transient(refusal) or _is_transient(failure):
-            raise failure
-        raise TokenRefreshException(
-            f"The refresh token of {self._service_name!r} was refused, and no grant that needs no "
-            f"user is left: {failure.message}",
-            failure,
-            service_name=self._service_name,
-        ) from failure
+        return self._granted_after(refusal, self.fetch_token)
 
     def close(self) -> None:
         """Release the connections; the next request opens new ones."""
@@ -148,6 +138,28 @@ class BaseOAuth2TokenProvider(TokenProviderInterface):
         # They make the request the grant that it is.
         extra = {name: value for name, value in self._extra_params.items() if name not in fields}
         return self._request_token({**fields, **extra})
+
+    def _granted_after(self, refusal: Exception, grant: Callable[[], TokenData]) -> TokenData:
+        """A token by what is left after a refresh token has brought none.
+
+        Raises:
+            TokenRefreshException: the refresh token was refused, and so was what is left.
+            AuthenticationException: there is no token now.
+        """
+        try:
+            return grant()
+        except TokenRefreshException:  # of another refresh token, and says so
+            raise
+        except AuthenticationException as error:
+            failure = error
+        if _is_transient(refusal) or _is_transient(failure):
+            raise failure
+        raise TokenRefreshException(
+            f"The refresh token of {self._service_name!r} was refused, and no grant that needs no "
+            f"user is left: {failure.message}",
+            failure,
+            service_name=self._service_name,
+        ) from failure
 
     def _request_token(self, fields: Mapping[str, str | None]) -> TokenData:
         """The endpoint's token for a form of these fields, which the client is added to."""
@@ -267,10 +279,17 @@ class PasswordGrantTokenProvider(BaseOAuth2TokenProvider):
         self._held.clear()
 
     def _do_fetch_token(self) -> TokenData:
-        with suppress(IndexError):
+        try:
             held = TokenData("", refresh_token=self._held.pop())
-            with suppress(AuthenticationException, KeyError, ValueError):
-                return self._do_refresh_token(held)
+        except IndexError:
+            return self._log_in()
+        try:
+            return self._do_refresh_token(held)
+        except (AuthenticationException, KeyError, ValueError) as error:
+            refusal = error
+        return self._granted_after(refusal, self._log_in)
+
+    def _log_in(self) -> TokenData:
         fields = {
             "grant_type": "password",
             "username": self._username,

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from requestforge import instrumentation
+from requestforge._deadline import note_cut, time_left
+from requestforge._origins import origin_of
 from requestforge._token_endpoint.replies import status_error
 from requestforge.exceptions import (
     AuthenticationException,
@@ -30,6 +32,8 @@ def send_with_retries(
 ) -> tuple[HttpResponse, datetime]:
     """The last answer, whatever its status, and the instant before its request was sent.
 
+    A wait that would pass the deadline of this thread is not begun.
+
     Args:
         send: sends the request once.
         request: what the strategy is shown.
@@ -41,7 +45,8 @@ def send_with_retries(
     if strategy is None:
         sent_at = instrumentation.now()
         return send(), sent_at
-    context = RequestContext(request, max_retries=strategy.max_retries)
+    origin = str(origin_of(request.url) or "")
+    context = RequestContext(request, max_retries=strategy.max_retries, origin=origin)
     while True:
         sent_at = instrumentation.now()
         outcome = _outcome(send, strategy, context)
@@ -85,6 +90,10 @@ def _outcome(
         outcome = send()
     except HttpClientException as error:
         outcome = error
+    except BaseException as error:
+        if listener is not None:
+            listener.after_attempt(context, error)
+        raise
     if listener is not None:
         listener.after_attempt(context, outcome)
     return outcome
@@ -103,7 +112,11 @@ def _wait(
     asked = failure.retry_after if isinstance(failure, HttpStatusException) else None
     if asked is not None and asked > _longest_retry_after(strategy):
         return None
-    return max(0.0, strategy.get_delay(context), asked or 0.0)
+    wait, left = max(0.0, strategy.get_delay(context), asked or 0.0), time_left()
+    if left is not None and wait >= left:
+        note_cut()
+        return None
+    return wait
 
 
 def _retryable(

@@ -240,7 +240,8 @@ class EndpointFetcher(HttpTokenFetcher):
     def _outcome(
         self, headers: Mapping[str, str], data: object, context: Context
     ) -> TokenData | HttpClientException | ValueError:
-        request = HttpRequest(self._method, self._endpoint, headers=headers, data=data)
+        url = endpoint_url(self._base_url, self._endpoint)
+        request = HttpRequest(self._method, url, headers=headers, data=data)
         try:
             response, sent_at = send_with_retries(
                 lambda: self._send(headers, data), request, self._retry_strategy

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -19,6 +20,7 @@ from requestforge._origins import Origin
 from requestforge._transport.attempt import current_attempt
 from requestforge._transport.insecure import unverified, warn_once
 from requestforge._transport.logs import mask_logs_of_urllib3
+from requestforge._transport.tls import TlsSettings
 from requestforge._transport.watchdog import Watch, let_go
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ else:
     _Connection = _Pool = object
 
 _SHORTEST_TIMEOUT = 0.001
+_AFTER_SCHEME = len("https://")
+_MOST_POOLS = 256
+_NO_TLS_SETTINGS = TlsSettings()
 
 mask_logs_of_urllib3()
 
@@ -41,11 +46,18 @@ class TransportAdapter(HTTPAdapter):
         pool_connections: how many origins keep a pool.
         pool_maxsize: how many connections a pool keeps.
         pool_block: whether a pool that has lent them all waits for one; else it opens another.
+        tls: what a client was told of TLS.
     """
 
     def __init__(
-        self, pool_connections: int = 10, pool_maxsize: int = 10, *, pool_block: bool = False
+        self,
+        pool_connections: int = 10,
+        pool_maxsize: int = 10,
+        *,
+        pool_block: bool = False,
+        tls: TlsSettings = _NO_TLS_SETTINGS,
     ) -> None:
+        self._tls = tls
         super().__init__(pool_connections, pool_maxsize, max_retries=0, pool_block=pool_block)
         self._sizes = (pool_connections, pool_maxsize, pool_block)
         renew_after_fork(self)
@@ -55,6 +67,11 @@ class TransportAdapter(HTTPAdapter):
         self.proxy_manager = {}
         self.init_poolmanager(*self._sizes)
 
+    def close(self) -> None:
+        """Close all connections that are not lent; those that are, when they come back."""
+        self._pools = {}
+        super().close()
+
     def init_poolmanager(
         self,
         connections: int,
@@ -63,6 +80,7 @@ class TransportAdapter(HTTPAdapter):
         **pool_kwargs: Any,  # noqa: ANN401 - as requests has it
     ) -> None:
         """Make the pools of requests that need no proxy."""
+        self._pools: dict[tuple[object, ...], HTTPConnectionPool] = {}
         super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
         _watch_pools(self.poolmanager)
 
@@ -71,6 +89,53 @@ class TransportAdapter(HTTPAdapter):
         manager = super().proxy_manager_for(proxy, **proxy_kwargs)
         _watch_pools(manager)
         return manager
+
+    def get_connection_with_tls_context(
+        self,
+        request: PreparedRequest,
+        verify: Any,  # noqa: ANN401 - as requests has it
+        proxies: Any = None,  # noqa: ANN401
+        cert: Any = None,  # noqa: ANN401
+    ) -> HTTPConnectionPool:
+        """The pool for a request."""
+        url = request.url or ""
+        origin = url[: url.find("/", _AFTER_SCHEME)]
+        if proxies or "@" in origin:
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        key = origin, verify, tuple(cert) if isinstance(cert, list) else cert
+        pool = self._pools.get(key)
+        # One that is closed, to make room for others or by hand, has no queue.
+        if pool is None or pool.pool is None:
+            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            if len(self._pools) >= _MOST_POOLS:
+                self._pools.clear()
+            self._pools[key] = pool
+        return pool
+
+    def build_connection_pool_key_attributes(
+        self,
+        request: PreparedRequest,
+        verify: Any,  # noqa: ANN401 - as requests has it
+        cert: Any = None,  # noqa: ANN401
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What tells one pool from the next, the TLS context included."""
+        host, settings = super().build_connection_pool_key_attributes(request, verify, cert)
+        if host["scheme"] == "https":
+            settings |= self._tls.pool_settings(verify, cert)
+        return host, settings
+
+    def cert_verify(
+        self,
+        conn: Any,  # noqa: ANN401 - as requests has it
+        url: str,
+        verify: Any,  # noqa: ANN401
+        cert: Any,  # noqa: ANN401
+    ) -> None:
+        """Leave the pool as it is: the TLS settings have led to it, and it serves no others."""
+
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:  # noqa: ANN401
+        """What stands in the first line of the request."""
+        return super().request_url(request, proxies) if proxies else request.path_url
 
 
 class _WatchedPool(_Pool):

@@ -22,7 +22,7 @@ def current_attempt() -> "Attempt | None":
 
 
 class Attempt:
-    """A block that sends one request and reads its answer, as far as somebody reads it.
+    """A block that sends requests and reads their answers, as far as somebody reads them.
 
     Within it, connections of a `TransportAdapter` that this thread uses are hung up at the
     deadline, whether they wait for the header, the body, or its next byte. Errors of requests,
@@ -31,19 +31,25 @@ class Attempt:
     Args:
         url: what is asked for.
         seconds: real seconds from entering to the deadline; None: there is none.
+
+    Attributes:
+        url: what is asked for at the moment.
+        goes_on: whether the block is entered again, to read more of an answer, unless it has
+            ended in an error. The deadline holds all the while.
     """
 
-    __slots__ = ("_outer", "_seconds", "_url", "watch")
+    __slots__ = ("_outer", "_seconds", "goes_on", "url", "watch")
 
     def __init__(self, url: str, seconds: float | None = None) -> None:
-        self._url = url
+        self.url = url
+        self.goes_on = False
         self._seconds = seconds
         self._outer: Attempt | None = None
         self.watch: Watch | None = None
 
     def __enter__(self) -> Self:
         self._outer, _current.attempt = _current.attempt, self
-        if self._seconds is not None:
+        if self._seconds is not None and self.watch is None:
             self.watch = start_watch(self._seconds)
         return self
 
@@ -54,7 +60,7 @@ class Attempt:
         traceback: TracebackType | None,
     ) -> None:
         _current.attempt = self._outer
-        if self.watch is not None:
+        if self.watch is not None and not (self.goes_on and error is None):
             end_watch(self.watch)
         failure = self._failure(error)
         if failure is None:
@@ -65,6 +71,11 @@ class Attempt:
             # The error in hand holds the request with its credentials, and stays behind.
             failure.__context__ = failure.original_exception
 
+    def end(self) -> None:
+        """Leave the connection alone from now on."""
+        if self.watch is not None:
+            end_watch(self.watch)
+
     def remaining(self) -> float | None:
         """Real seconds to the deadline, 0 once it has passed; None: there is none."""
         return None if self.watch is None else self.watch.remaining()
@@ -73,5 +84,5 @@ class Attempt:
         if error is not None and not is_of_transport(error):
             return None
         if self.watch is not None and self.watch.expired:
-            return timed_out(self.watch.seconds, self._url)
-        return None if error is None else translated(error, self._url)
+            return timed_out(self.watch.seconds, self.url)
+        return None if error is None else translated(error, self.url)

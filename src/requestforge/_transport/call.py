@@ -1,8 +1,8 @@
 """The client's side of the transport: what is sent, what comes back, all without `requests`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from requestforge._headers import Headers
 
@@ -27,6 +27,10 @@ class Call:
         uses_session_login: whether the session's own credentials may be sent.
         uses_found_login: whether a login in the URL or in the netrc file may be sent.
         rewind: makes the body readable again; whether that worked.
+        seconds: real seconds for all of the exchange, redirects and the last byte of the body
+            included; None: no bound but `timeout`.
+        max_size: the most bytes that the decoded body may have; None: any number.
+        streams: whether the body is left unread.
     """
 
     method: str
@@ -44,20 +48,50 @@ class Call:
     uses_session_login: bool
     uses_found_login: bool
     rewind: Callable[[], bool]
+    seconds: float | None = None
+    max_size: int | None = None
+    streams: bool = False
+
+
+class Body(Protocol):
+    """The body of an answer that is still on the line.
+
+    It keeps the deadline and the size of its `Call`. Until it is read to its end or closed, it
+    holds a connection.
+    """
+
+    def iter_bytes(self, chunk_size: int) -> Iterator[bytes]:
+        """The decoded bytes in pieces, which can be had once.
+
+        Args:
+            chunk_size: the most bytes of a piece; positive.
+
+        Raises:
+            TimeoutException: the time allowed for the exchange is over.
+            ConnectionException: the connection broke.
+            HttpClientException: the body is too long, not encoded as it says, read already, or
+                closed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give up what is still unread; the connection goes back, or is dropped."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Answer:
-    """The last answer, with its whole body.
+    """The last answer.
 
     Attributes:
         status_code: its status.
         headers: its headers.
-        content: its body, decoded as Content-Encoding says.
+        content: its whole body, decoded as Content-Encoding says; empty where `body` holds it.
         url: where it came from, less any userinfo.
         encoding: the charset that its Content-Type names, if any.
         left_origin: whether a redirect led to it across an origin, and credentials stayed behind.
         changed_method: whether a redirect led to it that has asked for another method.
+        body: the body of an answer to a `Call` that streams, else None.
     """
 
     status_code: int
@@ -67,3 +101,4 @@ class Answer:
     encoding: str | None
     left_origin: bool
     changed_method: bool
+    body: Body | None = None

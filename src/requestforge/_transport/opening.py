@@ -1,6 +1,7 @@
 """The sessions of a client, loaded together with `requests` when the first one is made."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from requestforge._fork import importing
 
@@ -9,10 +10,23 @@ if TYPE_CHECKING:
 
 
 def open_sessions(
-    supplied: "Session | None", *, pool_connections: int, pool_maxsize: int
+    supplied: "Session | None",
+    *,
+    pool_connections: int,
+    pool_maxsize: int,
+    tls: Mapping[str, Any] | None = None,
+    proxies: Mapping[str, str | None] | None = None,
+    environment: Mapping[str, bool] | None = None,
 ) -> "Sessions":
     """Sessions as their class describes them."""
     with importing:
         from requestforge._transport.sessions import Sessions  # noqa: PLC0415 - costs a lot
 
-    return Sessions(supplied, pool_connections=pool_connections, pool_maxsize=pool_maxsize)
+    return Sessions(
+        supplied,
+        pool_connections=pool_connections,
+        pool_maxsize=pool_maxsize,
+        tls=tls,
+        proxies=proxies,
+        environment=environment,
+    )

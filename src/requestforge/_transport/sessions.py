@@ -1,20 +1,23 @@
 """The sessions of one client: one for each thread, over the same connections and cookies."""
 
 import threading
+from collections.abc import Iterator, Mapping
+from http.cookiejar import Cookie
+from typing import Any
 
-from requests import Response, Session
+from requests import PreparedRequest, Request, Response, Session
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.cookies import RequestsCookieJar
 
 from requestforge._fork import renew_after_fork
 from requestforge._transport.adapter import TransportAdapter
 from requestforge._transport.call import Answer, Call
-from requestforge._transport.environment import NO_ENVIRONMENT, Environment, read_environment
+from requestforge._transport.environment import Environments
 from requestforge._transport.exchange import exchange
+from requestforge._transport.preparation import prepared_by
+from requestforge._transport.tls import TlsSettings
 
 __all__ = ["BaseAdapter", "Session", "Sessions"]
-
-_MOST_ORIGINS = 256
 
 
 class Sessions:
@@ -25,16 +28,32 @@ class Sessions:
             for each thread.
         pool_connections: number of hosts whose connections are kept.
         pool_maxsize: number of connections that are kept for each host.
+        tls: `ca`, `client_cert`, `min_version` and `ssl_context`; None: as requests has them.
+        proxies: the client's own proxies by scheme, or scheme and host.
+        environment: whether `proxies` and `ca` of the environment count; None: both do.
+
+    Raises:
+        ValueError: a supplied session cannot be given these TLS settings.
     """
 
     def __init__(
-        self, supplied: Session | None, *, pool_connections: int, pool_maxsize: int
+        self,
+        supplied: Session | None,
+        *,
+        pool_connections: int,
+        pool_maxsize: int,
+        tls: Mapping[str, Any] | None = None,
+        proxies: Mapping[str, str] | None = None,
+        environment: Mapping[str, bool] | None = None,
     ) -> None:
+        self._tls = TlsSettings.of(tls)
+        if supplied is not None:
+            self._tls.check_for_supplied()
         self._supplied = supplied
-        self._adapter = TransportAdapter(pool_connections, pool_maxsize)
-        self._cookies = RequestsCookieJar()
+        self._adapter = TransportAdapter(pool_connections, pool_maxsize, tls=self._tls)
+        self._cookies = _SharedCookies()
         self._local = threading.local()
-        self._environments: dict[str, Environment] = {}
+        self._environments = Environments(supplied, proxies, environment)
         self.is_closed = False
         renew_after_fork(self)
 
@@ -55,7 +74,7 @@ class Sessions:
     def exchange(self, call: Call) -> Answer:
         """Send the request and give its answer; raises as `exchange.exchange` does."""
         try:
-            return exchange(self.current, self._environment, call)
+            return exchange(self.current, self._environments, self._tls, call)
         finally:
             if self.is_closed:
                 # It was closed on the way, and this request may have opened a connection since.
@@ -63,7 +82,7 @@ class Sessions:
 
     def forget_environment(self) -> None:
         """Read the environment anew from now on."""
-        self._environments.clear()
+        self._environments.forget()
 
     def close(self) -> None:
         """Close the connections of all threads, but not a supplied session."""
@@ -81,17 +100,6 @@ class Sessions:
                     # As if it had been pickled: the same settings, and no connection.
                     adapter.__setstate__(adapter.__getstate__())  # type: ignore[attr-defined]
 
-    def _environment(self, origin: str) -> Environment:
-        known = self._environments.get(origin)
-        if known is None:
-            if len(self._environments) >= _MOST_ORIGINS:
-                self._environments.clear()
-            supplied = self._supplied
-            trusts = supplied is None or supplied.trust_env
-            known = read_environment(origin) if trusts else NO_ENVIRONMENT
-            self._environments[origin] = known
-        return known
-
 
 class _PlainSession(Session):
     """A session that follows no redirect and reads no environment: others decide on both."""
@@ -105,9 +113,56 @@ class _PlainSession(Session):
         self.cookies = cookies
         self.trust_env = False
 
+    def prepare_request(self, request: Request) -> PreparedRequest:
+        """The request with the settings of the session, as it goes over the line."""
+        return prepared_by(self, request) or super().prepare_request(request)
+
+    def merge_environment_settings(
+        self,
+        url: Any,  # noqa: ANN401 - as requests has it
+        proxies: Any,  # noqa: ANN401
+        stream: bool | None,
+        verify: Any,  # noqa: ANN401
+        cert: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """The settings of a request over those of the session."""
+        if self.trust_env or self.proxies:
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
+        return {
+            "proxies": proxies,
+            "stream": self.stream if stream is None else stream,
+            "verify": self.verify if verify is None else verify,
+            "cert": self.cert if cert is None else cert,
+        }
+
     def get_redirect_target(self, resp: Response) -> str | None:  # noqa: ARG002
         """None: without this, a request that follows no redirect prepares the next one still."""
         return None
+
+
+class _SharedCookies(RequestsCookieJar):
+    """A jar that threads can look through while others fill it.
+
+    Attributes:
+        may_hold_some: whether a cookie was ever put into it.
+    """
+
+    may_hold_some = False
+
+    def __iter__(self) -> Iterator[Any]:
+        with self._cookies_lock:  # type: ignore[attr-defined]
+            return iter(list(super().__iter__()))
+
+    def set_cookie(self, cookie: Cookie, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Put a cookie in."""
+        self.may_hold_some = True
+        super().set_cookie(cookie, *args, **kwargs)
+
+    def extract_cookies(self, response: Any, request: Any) -> None:  # noqa: ANN401
+        """Put the cookies of an answer in, of which most have none."""
+        headers = response.info()
+        if "Set-Cookie" in headers or "Set-Cookie2" in headers:
+            super().extract_cookies(response, request)
 
 
 def _renew_lock(cookies: object) -> None:

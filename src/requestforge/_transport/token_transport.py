@@ -4,7 +4,10 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from requestforge._deadline import note_cut, time_left
 from requestforge._fork import importing, renew_after_fork
+from requestforge._origins import origin_of
+from requestforge.exceptions import TimeoutException
 from requestforge.models import HttpMethod, HttpResponse
 
 if TYPE_CHECKING:
@@ -45,20 +48,32 @@ class TokenTransport:
             url: absolute; userinfo in it is sent by HTTP Basic if there is no Authorization header.
             headers: to send.
             body: to send.
-            timeout: seconds for all of it, from connecting to the last byte of the body.
+            timeout: seconds for all of it, from connecting to the last byte of the body; the
+                deadline of this thread may leave it fewer.
 
         Raises:
-            TimeoutException: the time was over before the answer was complete.
+            TimeoutException: the time was over before the answer was complete, or before anything
+                was sent.
             SSLException: the TLS handshake failed, or the certificate was refused.
             ConnectionException: no connection, or one that broke.
             RequestBuildException: the URL or a header is malformed; nothing was sent.
             HttpClientException: the body is longer than 1 MiB, or not encoded as it says.
         """
-        with self._lock:
-            if self._session is None:
-                self._session = _open_session(self._verify)
-            session = self._session
-        return session.exchange(method, url, headers, body, timeout)
+        left = time_left()
+        if left is None or left >= timeout:
+            return self._opened().exchange(method, url, headers, body, timeout)
+        if left <= 0:
+            note_cut()
+            msg = (
+                f"Nothing was sent to {origin_of(url)}: the time allowed for the request that "
+                "needs the token is over."
+            )
+            raise TimeoutException(msg)
+        try:
+            return self._opened().exchange(method, url, headers, body, left)
+        except TimeoutException:
+            note_cut()
+            raise
 
     def close(self) -> None:
         """Release the connections; the next request opens new ones."""
@@ -66,6 +81,12 @@ class TokenTransport:
             session, self._session = self._session, None
         if session is not None:
             session.close()
+
+    def _opened(self) -> "TokenSession":
+        with self._lock:
+            if self._session is None:
+                self._session = _open_session(self._verify)
+            return self._session
 
 
 def _open_session(verify: bool | str) -> "TokenSession":

@@ -2,7 +2,13 @@
 
 from requestforge.hooks.auth import ApiKeyAuthHook, BasicAuthHook, TokenAuthHook
 from requestforge.hooks.composite import CompositeAuthHook
-from requestforge.hooks.headers import AuthorizationHook, CorrelationIdHook, RateLimitResponseHook
+from requestforge.hooks.headers import (
+    AuthorizationHook,
+    CorrelationIdHook,
+    IdempotencyKeyHook,
+    RateLimitResponseHook,
+    TraceparentHook,
+)
 from requestforge.hooks.logging import LoggingErrorHook, LoggingRequestHook, LoggingResponseHook
 
 __all__ = [
@@ -11,9 +17,11 @@ __all__ = [
     "BasicAuthHook",
     "CompositeAuthHook",
     "CorrelationIdHook",
+    "IdempotencyKeyHook",
     "LoggingErrorHook",
     "LoggingRequestHook",
     "LoggingResponseHook",
     "RateLimitResponseHook",
     "TokenAuthHook",
+    "TraceparentHook",
 ]

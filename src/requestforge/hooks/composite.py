@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Literal, get_args
 
+from requestforge.hooks.headers import IdempotencyKeyHook
 from requestforge.interfaces import AuthHookInterface, AuthRetryStrategyInterface
 from requestforge.models import HttpRequest, HttpResponse, RequestContext
 from requestforge.tokens import TokenData
@@ -146,6 +147,8 @@ def header_names(hook: object) -> frozenset[str]:
     """The headers that carry a hook's credential, as far as it tells."""
     if isinstance(hook, CompositeAuthHook):
         return hook.header_names
+    if isinstance(hook, IdempotencyKeyHook):  # its header tells requests apart and opens nothing
+        return frozenset()
     name = getattr(hook, "header_name", None)
     return frozenset({name}) if isinstance(name, str) else frozenset()
 

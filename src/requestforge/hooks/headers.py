@@ -1,12 +1,23 @@
 """Hooks that put a header on each request, and one that reads headers of answers."""
 
+import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from uuid import uuid4
 
 from requestforge._headers import Headers
 from requestforge.interfaces import RequestHookInterface, ResponseHookInterface
-from requestforge.models import HttpRequest, HttpResponse, RequestContext
+from requestforge.models import HttpMethod, HttpRequest, HttpResponse, RequestContext
+
+# RFC 9110 section 9.2.2.
+_NOT_IDEMPOTENT = frozenset({HttpMethod.POST, HttpMethod.PATCH})
+
+# W3C Trace Context, section 3.2: no id is all zeros, and version 00 ends with the flags.
+_TRACEPARENT = re.compile(
+    r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+)
 
 
 class AuthorizationHook(RequestHookInterface):
@@ -45,6 +56,57 @@ class CorrelationIdHook(RequestHookInterface):
             return request
         correlation_id = context.metadata.setdefault("correlation_id", str(uuid4()))
         return request.with_headers({self._header_name: correlation_id})
+
+
+class IdempotencyKeyHook(RequestHookInterface):
+    """Puts a random key on each POST and PATCH, the same on retries; one of the caller stays.
+
+    A server that knows the header does the work of a request once, however often it arrives, so a
+    client retries requests with a key.
+
+    Args:
+        header_name: the header that carries it.
+    """
+
+    def __init__(self, header_name: str = "Idempotency-Key") -> None:
+        self._header_name = header_name
+
+    @property
+    def header_name(self) -> str:
+        """The header that carries the key."""
+        return self._header_name
+
+    def before_request(self, request: HttpRequest, context: RequestContext) -> HttpRequest:
+        """The request with its key, which `metadata["idempotency_key"]` has, too."""
+        if request.method not in _NOT_IDEMPOTENT:
+            return request
+        if self._header_name in Headers(request.headers or {}):
+            return request
+        key = context.metadata.setdefault("idempotency_key", str(uuid4()))
+        return request.with_headers({self._header_name: key})
+
+
+class TraceparentHook(RequestHookInterface):
+    """Puts a `traceparent` on requests, so that the logs of servers can be read together.
+
+    The trace id is random and the same on retries, the parent id is new for each attempt, and the
+    flags say that the trace is sampled (W3C Trace Context). A valid header of the caller stays; in
+    place of one that is not, a new trace begins, without the caller's `tracestate`.
+    """
+
+    def before_request(self, request: HttpRequest, context: RequestContext) -> HttpRequest:
+        """The request in its trace, whose id `metadata["trace_id"]` has, too."""
+        given = Headers(request.headers or {}).get("traceparent")
+        if given is not None and _TRACEPARENT.fullmatch(given):
+            return request
+        kept = {
+            name: value
+            for name, value in (request.headers or {}).items()
+            if name.lower() not in {"traceparent", "tracestate"}
+        }
+        trace_id = context.metadata.setdefault("trace_id", os.urandom(16).hex())
+        kept["traceparent"] = f"00-{trace_id}-{os.urandom(8).hex()}-01"
+        return replace(request, headers=kept)
 
 
 class RateLimitResponseHook(ResponseHookInterface):

@@ -9,7 +9,8 @@ from requestforge import instrumentation
 from requestforge._portable import describe
 from requestforge._redaction import mask_body, mask_headers, mask_text, mask_url
 from requestforge.interfaces import ErrorHookInterface, RequestHookInterface, ResponseHookInterface
-from requestforge.models import HttpRequest, HttpResponse, RequestContext, mask_request
+from requestforge.models import HttpRequest, HttpResponse, RequestContext
+from requestforge.models.request import mask_request
 
 _log = logging.getLogger("requestforge.http")
 

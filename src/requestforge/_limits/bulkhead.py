@@ -1,0 +1,87 @@
+"""The bulkhead: so many calls at once, and no more."""
+
+import math
+import threading
+from collections import deque
+
+from requestforge._fork import renew_after_fork
+from requestforge._numbers import finite, whole
+from requestforge.exceptions import CapacityException
+from requestforge.instrumentation import real_monotonic
+
+
+class Bulkhead:
+    """So many places for calls; who finds all of them taken waits in a queue for the next.
+
+    Args:
+        max_concurrent: places, 1 or more.
+        max_wait: the longest wait for one, in seconds; None: as long as it takes.
+
+    Raises:
+        ValueError: a number is too small, or no number.
+    """
+
+    def __init__(self, max_concurrent: int, max_wait: float | None = None) -> None:
+        self._places = whole("max_concurrent", max_concurrent, 1)
+        self._max_wait = math.inf if max_wait is None else finite("max_wait", max_wait)
+        self._start()
+        renew_after_fork(self)
+
+    def enter(self, max_wait_now: float | None = None) -> float:
+        """Take a place; the seconds that it took to get one, in real time.
+
+        Args:
+            max_wait_now: the longest wait of this caller in seconds; None: that of the bulkhead.
+
+        Raises:
+            CapacityException: none became free in time.
+        """
+        longest = min(self._max_wait, math.inf if max_wait_now is None else max(0.0, max_wait_now))
+        # It is held until a place is handed over to who waits for it.
+        turn = threading.Lock()
+        turn.acquire()
+        began = real_monotonic()
+        with self._lock:
+            if self._free > 0:
+                self._free -= 1
+                return 0.0
+            self._queue.append(turn)
+        try:
+            has_place = turn.acquire(timeout=min(longest, threading.TIMEOUT_MAX))
+        except BaseException:
+            if not self._give_up(turn):
+                self.leave()
+            raise
+        if not has_place and self._give_up(turn):
+            raise CapacityException(
+                f"All {self._places} places for requests at once are taken, and none became free "
+                f"within {longest:g} s: nothing was sent. Send fewer at once, or raise "
+                "max_concurrent or max_wait."
+            )
+        return real_monotonic() - began
+
+    def leave(self) -> None:
+        """Free a place, for who has waited longest."""
+        with self._lock:
+            if self._queue:
+                self._queue.popleft().release()
+            elif self._free < self._places:  # in a child process, calls of the parent have none
+                self._free += 1
+
+    def after_fork(self) -> None:
+        """Start anew: those who have the places, or wait for them, are not in this process."""
+        self._start()
+
+    def _start(self) -> None:
+        self._lock = threading.Lock()
+        self._queue: deque[threading.Lock] = deque()
+        self._free = self._places
+
+    def _give_up(self, turn: threading.Lock) -> bool:
+        """Leave the queue; False: too late, the place is there."""
+        with self._lock:
+            try:
+                self._queue.remove(turn)
+            except ValueError:
+                return False
+            return True

@@ -1,0 +1,67 @@
+"""vcrpy records what a client sends and gets, and plays it back with no server there."""
+
+import ssl
+from pathlib import Path
+
+import pytest
+import vcr
+from vcr.errors import CannotOverwriteExistingCassetteException
+
+from loopback import Loopback, in_turn, json_reply, reply
+from requestforge.client import HttpClient
+from requestforge.config import HttpClientConfigBuilder
+from requestforge.exceptions import HttpClientException
+
+
+@pytest.fixture(params=["http", "https"])
+def tls(request: pytest.FixtureRequest) -> ssl.SSLContext | None:
+    """What the server speaks TLS with; None: it does not."""
+    if request.param == "http":
+        return None
+    context: ssl.SSLContext = request.getfixturevalue("server_tls")
+    return context
+
+
+def work(url: str, bundle: str) -> list[object]:
+    """What a client makes of a retry, a redirect and a POST."""
+    builder = HttpClientConfigBuilder().with_base_url(url).with_verify_ssl(bundle)
+    builder.with_retry(2, 0).with_bearer_token("recorded")
+    with HttpClient(builder.build()) as client:
+        first = client.get("/users", params={"page": 2})
+        second = client.post("/users", json_data={"name": "Ada"})
+    return [first.content, dict(first.headers), second.status_code, second.json()]
+
+
+@pytest.mark.compat
+def test_what_was_recorded_is_played_back(
+    tls: ssl.SSLContext | None, bundle: str, tmp_path: Path
+) -> None:
+    """Each attempt and hop is recorded, and the same calls give the same without a server."""
+    recorder = vcr.VCR(record_mode="once")
+    cassette = str(tmp_path / "cassette.yaml")
+    answers = in_turn(
+        reply(503), reply(302, Location="/all"), reply(body=b"here"), json_reply({"id": 1}, 201)
+    )
+    with Loopback(answers, tls) as server, recorder.use_cassette(cassette) as recorded:
+        url = server.url
+        given = work(url, bundle)
+    assert given[0] == b"here"
+    assert [request.path for request in recorded.requests] == ["/users", "/users", "/all", "/users"]
+    assert len(server.requests) == 4
+    with recorder.use_cassette(cassette) as played:
+        assert work(url, bundle) == given
+    assert played.all_played
+    assert len(server.requests) == 4
+
+
+def test_what_was_not_recorded_is_an_error(tmp_path: Path) -> None:
+    """A request that is not in the cassette does not reach the network."""
+    recorder = vcr.VCR(record_mode="none")
+    builder = HttpClientConfigBuilder().with_base_url("https://api.example")
+    with (
+        recorder.use_cassette(str(tmp_path / "empty.yaml")),
+        HttpClient(builder.build()) as client,
+        pytest.raises(HttpClientException) as caught,
+    ):
+        client.get("/users")
+    assert isinstance(caught.value.__cause__, CannotOverwriteExistingCassetteException)
