@@ -29,7 +29,7 @@ def getting(url: str) -> list[Result]:
     """CPU of a GET with a token."""
     ours, in_time = Side("requestforge", "get"), Side("requestforge", "get_in_time")
     plainly, others = Side("requestforge", "get_plainly"), other_sides("get")
-    costs = costs_in_turn([*others, ours, in_time, plainly], url, number=200)
+    costs = costs_in_turn([*others, ours, in_time, plainly], url, number=50, rounds=25)
     urllib3, requests = others[:2]
     return [
         cpu_line("GET with breaker, budget and hooks", costs, ours, urllib3, 1.45),
@@ -49,7 +49,7 @@ def getting(url: str) -> list[Result]:
 def posting(url: str) -> list[Result]:
     """CPU of a POST of a JSON document."""
     ours, others = Side("requestforge", "post"), other_sides("post")
-    costs = costs_in_turn([*others, ours], url, number=200)
+    costs = costs_in_turn([*others, ours], url, number=50, rounds=25)
     urllib3 = others[0]
     return [
         cpu_line("JSON POST with breaker, budget and hooks", costs, ours, urllib3, 1.3),

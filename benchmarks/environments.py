@@ -20,7 +20,7 @@ def python_with(*requirements: str) -> Path | None:
     shutil.rmtree(place, ignore_errors=True)
     try:
         subprocess.run([sys.executable, "-m", "venv", place], check=True, capture_output=True)
-        install = [python, "-m", "pip", "install", "--quiet", *requirements]
+        install: list[str | Path] = [python, "-m", "pip", "install", "--quiet", *requirements]
         subprocess.run(install, check=True, capture_output=True, env=without_own_path())
     except subprocess.CalledProcessError as error:
         print(f"{requirements[0]} is left out, it cannot be installed: {last_line(error)}")

@@ -138,15 +138,29 @@ class TestCircuit:
         with HttpClient(builder.build()) as client:
             assert client.circuit_breaker is None
 
-    def test_nothing_is_retried_into_an_open_circuit(
+    def test_nothing_waits_for_an_open_circuit(
         self, api: Server, builder: HttpClientConfigBuilder, clock: Clock
     ) -> None:
-        """The retry that meets the open circuit ends the request, and its error knows why."""
-        api.rules["/"] = broken
+        """A retry that the circuit would refuse is not waited for: the failure at hand stands."""
+        api.rules |= {"/": broken, "/down": Reply(503)}
         config = builder.with_circuit_breaker(2).with_retry_strategy(SimpleRetryStrategy(5, 1.0))
-        with HttpClient(config.build()) as client, pytest.raises(CircuitOpenException):
-            client.get("/")
-        assert (len(api.seen), clock.slept) == (2, [1.0, 1.0])
+        with HttpClient(config.build()) as client:
+            assert statuses(client, 2) == [ConnectionException, CircuitOpenException]
+            clock.advance(seconds=30)
+            assert statuses(client, 1, "/down") == [503]
+        assert (len(api.seen), clock.slept) == (3, [1.0])
+
+    def test_a_long_wait_reaches_the_next_probe(
+        self, api: Server, builder: HttpClientConfigBuilder, clock: Clock
+    ) -> None:
+        """A retry that comes when the circuit lets a probe pass is made."""
+        replies = iter([Reply(503)])
+        api.rules["/"] = lambda _: next(replies, Reply())
+        strategy = SimpleRetryStrategy(5, 40.0)
+        config = builder.with_circuit_breaker(1, 30.0).with_retry_strategy(strategy)
+        with HttpClient(config.build()) as client:
+            assert statuses(client, 1) == [200]
+        assert clock.slept == [40.0]
 
     def test_each_exchange_counts_once_with_the_strategy(
         self, api: Server, builder: HttpClientConfigBuilder, clock: Clock

@@ -223,7 +223,7 @@ class TestPauses:
         """A pause lasts as long as the headers of the answer say, 60 seconds at most."""
         assert pause(status, **headers) == pytest.approx(seconds, abs=1e-3)
 
-    @pytest.mark.parametrize("reset", ["", "-5", "5s", "1e9", "NaN", "inf", "0x10", "\u0663", "5,5"])
+    @pytest.mark.parametrize("reset", ["", "-5", "5s", "1e9", "NaN", "inf", "0x1", "\u0663", "5,5"])
     @pytest.mark.parametrize("remaining", ["0", "", "-0", "none", "0, 0", "\u0660"])
     def test_malformed_headers_are_ignored(self, remaining: str, reset: str) -> None:
         """What is no number is as if it were not there."""

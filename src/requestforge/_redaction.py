@@ -300,7 +300,7 @@ def _mask_named(text: str, name: str, value: re.Pattern[str], extra: frozenset[s
         if named.start() < end or not _is_masked(unquote_plus(named[1]), extra):
             continue
         secret = value.match(text, named.end())
-        if secret:
+        if secret and secret[0].strip("'\"") != MASK:  # else JSON would lose the quotes
             done += (text[end : named.end()], MASK)
             end = secret.end()
     return "".join((*done, text[end:]))

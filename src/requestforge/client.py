@@ -256,7 +256,9 @@ class HttpClient(Verbs, HttpSessionInterface):
 
     def _may_retry(self, wait: float, body: Streams, context: RequestContext) -> bool:
         return (
-            not passes_deadline(wait) and body.rewind() and self._limits.may_retry(context.origin)
+            not passes_deadline(wait)
+            and body.rewind()
+            and self._limits.may_retry(context.origin, wait)
         )
 
     def _note(self, failure: HttpClientException, context: RequestContext) -> None:
@@ -335,7 +337,8 @@ class HttpClient(Verbs, HttpSessionInterface):
         if call.seconds is not None and call.seconds <= 0:
             raise out_of_time(context)
         permit = self._limits.enter(context)
-        self._tell(RequestSent, context, asked)
+        if instrumentation.observers:
+            self._tell(RequestSent, context, asked)
         started = instrumentation.monotonic()
         try:
             answer = self._sessions.exchange(call)
@@ -348,8 +351,9 @@ class HttpClient(Verbs, HttpSessionInterface):
             raise
         seconds = instrumentation.monotonic() - started
         response = response_of(answer, asked, seconds)
-        status = answer.status_code
-        self._tell(ResponseReceived, context, asked, status_code=status, seconds=seconds)
+        if instrumentation.observers:
+            status = answer.status_code
+            self._tell(ResponseReceived, context, asked, status_code=status, seconds=seconds)
         self._limits.leave(context, permit, response)
         self._limits.heed(context.origin, response)
         return Arrived(response, answer)

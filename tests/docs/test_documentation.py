@@ -30,6 +30,7 @@ COUNTS = {
     "docs/api/fetcher.rst": (6, 5),
     "docs/api/instrumentation.rst": (2, 2),
     "docs/api/pipelines.rst": (15, 6),
+    "docs/api/retry.rst": (2, 2),
     "docs/api/storages.rst": (4, 2),
     "docs/api/token-manager.rst": (4, 2),
     "docs/api/values.rst": (2, 2),
@@ -141,7 +142,7 @@ def test_there_is_no_other_code() -> None:
 
 @pytest.mark.parametrize("package", [requestforge, pytest_requestforge])
 def test_every_public_name_is_on_a_page(package: ModuleType) -> None:
-    """Whatever a package exports is described, but for errors that nothing raises yet."""
+    """Whatever a package exports is described."""
     texts = [(ROOT / page).read_text(encoding="utf-8") for page in pages()]
     shown = {
         name
@@ -149,9 +150,8 @@ def test_every_public_name_is_on_a_page(package: ModuleType) -> None:
         for line in re.findall(r"\.\. auto\w+:: (.+)|:members: (.+)", text)
         for name in re.findall(r"(\w+)(?:\(\))?(?:,|$)", "".join(line))
     }
-    unused = {"CapacityException", "CircuitOpenException", "__version__"}
 
-    assert set(package.__all__) - shown - unused == set()
+    assert set(package.__all__) - shown - {"__version__"} == set()
 
 
 def test_the_extras_that_are_named_exist() -> None:

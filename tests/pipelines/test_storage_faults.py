@@ -318,6 +318,36 @@ def test_a_token_read_once_is_replaced_though_the_second_reading_failed(
     assert "app" not in storage.tokens
 
 
+@SHARED
+def test_a_refresh_whose_second_reading_failed_replaces_the_rejected_token(
+    app: CountingStep, shared: bool
+) -> None:
+    """A reading that failed is no sign that somebody else has refreshed the token."""
+    storage = Blinking(shared=shared)
+    provider = PipelineTokenProvider(TokenFetchPipeline([app], storage), "shop")
+    rejected = provider.fetch_token()
+    storage.fail_reads(2)
+    with recorded() as events:
+        assert provider.refresh(rejected).access_token == "app-2"
+    assert faults(events) == [("read", "")]
+    assert provider.fetch_token().access_token == "app-2"
+    assert app.fetches == 2
+
+
+@SHARED
+def test_a_refresh_does_not_start_over_for_a_storage_that_went_down(
+    app: CountingStep, shared: bool
+) -> None:
+    """It reads the storage a few times, each of which may take until a timeout, and fetches."""
+    storage = Blinking(shared=shared)
+    provider = PipelineTokenProvider(TokenFetchPipeline([app], storage), "shop")
+    rejected = provider.fetch_token()
+    storage.fail_reads(*range(2, 100))
+    assert provider.refresh(rejected).access_token == "app-2"
+    assert storage.reads <= 5
+    assert app.fetches == 2
+
+
 def test_a_fault_is_warned_of_once(app: CountingStep, caplog: pytest.LogCaptureFixture) -> None:
     """The log has one warning for each storage and operation; observers are told each time."""
     pipelines = [TokenFetchPipeline([app], FlakyStorage("get", "set")) for _ in range(2)]

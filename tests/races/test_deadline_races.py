@@ -158,14 +158,14 @@ def test_a_waiter_out_of_time_gives_up_alone(
         patient = [Task(within(AMPLE, pipeline.execute)) for _ in range(4)]
         hurried = [Task(within(SOON, pipeline.execute)) for _ in range(4)]
         errors = [task.error() for task in hurried]
-        watch.until(9, StepMissed)
+        watch.until(5, StepMissed)
         gate.open()
         assert values(task.result() for task in (leader, *patient)) == {"app-1"}
     assert len({id(error) for error in errors}) == 4
     assert {type(error) for error in errors} == {AuthenticationException}
     assert {error.service_name for error in errors} == {"app"}
     assert {type(error.__cause__) for error in errors} == {TimeoutException}
-    assert all("left of the time allowed" in str(error) for error in errors)
+    assert all("the time allowed for the request" in str(error) for error in errors)
     assert (step.fetches, step.errors, watch.of(StepFailed)) == (1, [], [])
 
 

@@ -92,7 +92,6 @@ class TestSessionRequest:
         pytest.param(requests.Session, "request", id="Session.request"),
         pytest.param(requests.Session, "get_adapter", id="Session.get_adapter"),
         pytest.param(HTTPAdapter, "send", id="HTTPAdapter.send"),
-        pytest.param(requests.Session, "prepare_request", id="Session.prepare_request"),
     ],
 )
 def test_a_patched_class_sees_each_attempt(supplied: bool, owner: type, name: str) -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from requestforge import instrumentation
 from requestforge._client.challenges import is_past_refreshing
@@ -20,7 +20,6 @@ from requestforge.hooks import (
     TokenAuthHook,
     composite,
 )
-from requestforge.hooks.composite import header_names
 from requestforge.interfaces import (
     AuthHookInterface,
     ErrorHookInterface,
@@ -276,8 +275,8 @@ def _signed(
     if type(hook) in _LEAVE_WHAT_THEY_ARE_GIVEN:
         signed = _result(hook, request, context)
         is_signed = signed is not request
-        names = header_names(hook) if is_signed else ()
-        return signed, frozenset(map(str.lower, names)), is_signed
+        name = cast("TokenAuthHook", hook).header_name.lower()
+        return signed, frozenset({name} if is_signed else ()), is_signed
     # A copy of the headers, since a hook may change them in place.
     headers = request.headers
     given = request if headers is None else with_other_headers(request, dict(headers))

@@ -83,7 +83,7 @@ class Limits:
         """
         judge = self._judge
         if judge is not None:
-            ask(judge, lambda: judge.before_attempt(context))
+            ask(judge, judge.before_attempt, context)
         if self.breaker is None:
             return None
         try:
@@ -109,8 +109,10 @@ class Limits:
         if self._rate is not None:
             self._rate.heed(origin, response.status_code, response.headers)
 
-    def may_retry(self, origin: str) -> bool:
-        """Whether the budget has a retry left, which is then spent."""
+    def may_retry(self, origin: str, wait: float) -> bool:
+        """Whether a retry after this wait would be sent, and the budget has one, which it spends."""
+        if self.breaker is not None and self.breaker.retry_after(origin) > wait:
+            return False
         return self._budget is None or self._budget.withdraw(origin)
 
     @contextmanager
@@ -126,7 +128,7 @@ class Limits:
     def _report(self, context: RequestContext, outcome: HttpResponse | BaseException) -> None:
         judge = self._judge
         if judge is not None:
-            ask(judge, lambda: judge.after_attempt(context, outcome))
+            ask(judge, judge.after_attempt, context, outcome)
 
 
 def _judge(strategy: object) -> RetryStrategyInterface | None:

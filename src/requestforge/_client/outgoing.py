@@ -5,6 +5,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, cast
 
 from requestforge._portable import describe, without_secrets
@@ -169,7 +170,7 @@ def _by_lower_name(headers: Mapping[Any, Any]) -> dict[str, tuple[str, str]]:
 
 
 def _checked(name: object, value: object) -> tuple[str, str]:
-    if not _NAME.fullmatch(str(name)):
+    if not _is_name(str(name)):
         raise RequestBuildException(f"{name!r} cannot be the name of a header.")
     if not isinstance(value, str) or not (_is_plain(value) or _VALUE.fullmatch(value)):
         raise RequestBuildException(
@@ -177,6 +178,11 @@ def _checked(name: object, value: object) -> tuple[str, str]:
             "without control characters and line breaks."
         )
     return str(name), value.strip(" \t")
+
+
+@lru_cache(maxsize=1024)
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
 
 
 def _is_plain(value: str) -> bool:

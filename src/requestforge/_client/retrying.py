@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple, Unpack
 
 from requestforge._client.arriving import Arrived
 from requestforge._headers import retry_after
@@ -35,6 +35,7 @@ _FINAL = (
 _LONGEST_RETRY_AFTER = 60.0
 
 _Answer = TypeVar("_Answer")
+_Arguments = TypeVarTuple("_Arguments")
 
 
 class StrategyFailed(Exception):
@@ -69,17 +70,19 @@ def calls_retryable(strategy: RetryStrategyInterface | None, status: int) -> boo
     if strategy is None:
         return False
     judge = getattr(strategy, "is_retryable_status", RETRYABLE_STATUS_CODES.__contains__)
-    return ask(strategy, lambda: bool(judge(status)))
+    return bool(ask(strategy, judge, status))
 
 
-def ask(strategy: object, question: Callable[[], _Answer]) -> _Answer:
-    """What a retry strategy answers; errors of the library pass.
+def ask(
+    strategy: object, question: Callable[[Unpack[_Arguments]], _Answer], *about: Unpack[_Arguments]
+) -> _Answer:
+    """What a retry strategy answers to a question; errors of the library pass.
 
     Raises:
         StrategyFailed: it raised another error.
     """
     try:
-        return question()
+        return question(*about)
     except HttpClientException:
         raise
     except Exception as error:  # noqa: BLE001 - a strategy may raise anything
@@ -118,7 +121,7 @@ def wait_before_retry(
     Raises:
         StrategyFailed: as `ask`.
     """
-    return ask(strategy, lambda: _wait(strategy, context, failed, keys))
+    return ask(strategy, _wait, strategy, context, failed, keys)
 
 
 def _wait(

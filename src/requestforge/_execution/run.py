@@ -170,6 +170,7 @@ class Run:
         return (
             self._rejected is not None
             and last in records
+            and not records[last].unread
             and not records[last].holds(self._rejected)
         )
 

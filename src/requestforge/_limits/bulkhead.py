@@ -3,6 +3,7 @@
 import math
 import threading
 from collections import deque
+from contextlib import suppress
 
 from requestforge._fork import renew_after_fork
 from requestforge._numbers import finite, whole
@@ -37,34 +38,38 @@ class Bulkhead:
             CapacityException: none became free in time.
         """
         longest = min(self._max_wait, math.inf if max_wait_now is None else max(0.0, max_wait_now))
-        # It is held until a place is handed over to who waits for it.
-        turn = threading.Lock()
-        turn.acquire()
-        began = real_monotonic()
-        with self._lock:
-            if self._free > 0:
-                self._free -= 1
-                return 0.0
-            self._queue.append(turn)
+        turn = _Turn()
         try:
-            has_place = turn.acquire(timeout=min(longest, threading.TIMEOUT_MAX))
+            with self._lock:
+                if self._free > 0:
+                    self._free -= 1
+                    turn.has_place = True
+                    return 0.0
+                self._queue.append(turn)
+            began = real_monotonic()
+            turn.came.acquire(timeout=min(longest, threading.TIMEOUT_MAX))
+            self._leave_queue(turn)
+            if turn.has_place:
+                return real_monotonic() - began
         except BaseException:
-            if not self._give_up(turn):
+            # A signal, such as Ctrl-C, must not cost the others a place.
+            self._leave_queue(turn)
+            if turn.has_place:
                 self.leave()
             raise
-        if not has_place and self._give_up(turn):
-            raise CapacityException(
-                f"All {self._places} places for requests at once are taken, and none became free "
-                f"within {longest:g} s: nothing was sent. Send fewer at once, or raise "
-                "max_concurrent or max_wait."
-            )
-        return real_monotonic() - began
+        raise CapacityException(
+            f"All {self._places} places for requests at once are taken, and none became free "
+            f"within {longest:g} s: nothing was sent. Send fewer at once, or raise max_concurrent "
+            "or max_wait."
+        )
 
     def leave(self) -> None:
         """Free a place, for who has waited longest."""
         with self._lock:
             if self._queue:
-                self._queue.popleft().release()
+                turn = self._queue.popleft()
+                turn.has_place = True
+                turn.came.release()
             elif self._free < self._places:  # in a child process, calls of the parent have none
                 self._free += 1
 
@@ -74,14 +79,20 @@ class Bulkhead:
 
     def _start(self) -> None:
         self._lock = threading.Lock()
-        self._queue: deque[threading.Lock] = deque()
+        self._queue: deque[_Turn] = deque()
         self._free = self._places
 
-    def _give_up(self, turn: threading.Lock) -> bool:
-        """Leave the queue; False: too late, the place is there."""
-        with self._lock:
-            try:
-                self._queue.remove(turn)
-            except ValueError:
-                return False
-            return True
+    def _leave_queue(self, turn: "_Turn") -> None:
+        with self._lock, suppress(ValueError):  # it has been called up
+            self._queue.remove(turn)
+
+
+class _Turn:
+    """What a caller waits for: `came` is held until a place is handed over to it."""
+
+    __slots__ = ("came", "has_place")
+
+    def __init__(self) -> None:
+        self.has_place = False
+        self.came = threading.Lock()
+        self.came.acquire()

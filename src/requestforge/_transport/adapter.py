@@ -10,13 +10,15 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from requests import PreparedRequest
+from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from requestforge._fork import renew_after_fork
 from requestforge._origins import Origin
+from requestforge._transport.answers import response_of
 from requestforge._transport.attempt import current_attempt
 from requestforge._transport.insecure import unverified, warn_once
 from requestforge._transport.logs import mask_logs_of_urllib3
@@ -99,10 +101,10 @@ class TransportAdapter(HTTPAdapter):
     ) -> HTTPConnectionPool:
         """The pool for a request."""
         url = request.url or ""
-        origin = url[: url.find("/", _AFTER_SCHEME)]
-        if proxies or "@" in origin:
+        origin, slash, _ = url[_AFTER_SCHEME:].partition("/")
+        if proxies or not slash or "@" in origin:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
-        key = origin, verify, tuple(cert) if isinstance(cert, list) else cert
+        key = url[:_AFTER_SCHEME], origin, verify, tuple(cert) if isinstance(cert, list) else cert
         pool = self._pools.get(key)
         # One that is closed, to make room for others or by hand, has no queue.
         if pool is None or pool.pool is None:
@@ -133,6 +135,14 @@ class TransportAdapter(HTTPAdapter):
     ) -> None:
         """Leave the pool as it is: the TLS settings have led to it, and it serves no others."""
 
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:  # noqa: ANN401
+        """The answer as requests has it."""
+        if type(resp) is not HTTPResponse:
+            return super().build_response(req, resp)
+        response = response_of(req, resp)
+        response.connection = self
+        return response
+
     def request_url(self, request: PreparedRequest, proxies: Any) -> str:  # noqa: ANN401
         """What stands in the first line of the request."""
         return super().request_url(request, proxies) if proxies else request.path_url
@@ -159,7 +169,7 @@ class _WatchedPool(_Pool):
                 self.pool.put(None)
 
     def _put_conn(self, conn: Any) -> None:  # noqa: ANN401
-        if isinstance(conn, _WatchedConnection):
+        if isinstance(conn, _WatchedConnection) and conn.watch is not None:
             let_go(conn)
         super()._put_conn(conn)
 

@@ -8,8 +8,9 @@ from requests import Session
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH
 from requests.utils import get_environ_proxies, get_netrc_auth, select_proxy
 
-from requestforge._origins import Origin, origin_of
+from requestforge._origins import origin_of
 
+_AFTER_SCHEME = len("https://")
 _MOST_ORIGINS = 256
 
 
@@ -45,16 +46,18 @@ class Environments:
         self._supplied = supplied
         self._proxies = dict(proxies or {})
         self._counts = {"proxies": True, "ca": True} if counts is None else counts
-        self._known: dict[Origin | None, Environment] = {}
+        self._known: dict[str, Environment] = {}
 
     def of(self, url: str) -> Environment:
         """What holds for the origin of this absolute URL."""
-        origin = origin_of(url)
-        known = self._known.get(origin)
+        end = url.find("/", _AFTER_SCHEME)
+        # It begins with the authority, which parsing every URL would cost more to find.
+        start = url if end < 0 else url[:end]
+        known = self._known.get(start)
         if known is None:
             if len(self._known) >= _MOST_ORIGINS:
                 self._known.clear()
-            known = self._known[origin] = self._read(str(origin))
+            known = self._known[start] = self._read(str(origin_of(url)))
         return known
 
     def forget(self) -> None:

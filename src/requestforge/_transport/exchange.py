@@ -105,7 +105,7 @@ class _Exchange:
             raise
         except HttpClientException:
             raise
-        except Exception as error:  # noqa: BLE001 - values, iterators and hooks of the caller
+        except Exception as error:
             if is_of_transport(error):
                 raise
             failure = sending.failure(error)
@@ -150,13 +150,13 @@ class _Exchange:
             content = whole_body(response, call.max_size, url)
         else:
             content = response.content
-        headers = Headers(response.headers)
+        headers = response.headers
         named = "charset" in headers.get("Content-Type", "").lower()
         return Answer(
             status_code=response.status_code,
-            headers=headers,
+            headers=Headers(headers.items()),
             content=content,
-            url=without_userinfo(url),
+            url=without_userinfo(url) if "@" in url else url,
             encoding=response.encoding if named else None,
             left_origin=self._left_origin,
             changed_method=method != call.method,
@@ -176,7 +176,7 @@ def _never_left(error: BaseException) -> bool:
 def _location(response: requests.Response) -> str | None:
     if response.status_code not in REDIRECTS:
         return None
-    location = Headers(response.headers).get("Location")
+    location = response.headers.get("Location")
     if location is None:
         return None
     # http.client reads headers as latin-1; what is not ASCII in them is mostly UTF-8.

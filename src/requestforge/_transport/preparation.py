@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 from requests import PreparedRequest, Request, Session
 from requests.structures import CaseInsensitiveDict
+
+from requestforge._transport.answers import QuickHeaders
 
 # A URL that no step of requests' own preparation changes: a host without capitals, no leading zero
 # in the port, a path without dot segments, no escapes, and nothing that has to be escaped.
@@ -58,10 +59,10 @@ def _headers(
     of_session: Mapping[str, Any], of_request: Mapping[str, Any]
 ) -> CaseInsensitiveDict[Any] | None:
     """The headers of the request over those of the session, if all of them are usual ones."""
-    if type(of_session) is not CaseInsensitiveDict or not isinstance(of_request, Mapping):
+    if not isinstance(of_session, CaseInsensitiveDict) or not isinstance(of_request, Mapping):
         return None
-    headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
-    for name, value in chain(of_session.items(), of_request.items()):
+    pairs = [*of_session.items(), *of_request.items()]
+    for name, value in pairs:
         if (
             type(name) is not str
             or type(value) is not str
@@ -71,8 +72,7 @@ def _headers(
             or "\r" in value
         ):
             return None
-        headers[name] = value
-    return headers
+    return QuickHeaders.of(pairs)
 
 
 @lru_cache(maxsize=1024)

@@ -1,6 +1,6 @@
 """What a redirect asks for, and whether it is followed: pure decisions."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urldefrag, urljoin
 
 from requestforge._origins import crosses, origin_of, without_userinfo
@@ -12,8 +12,7 @@ REDIRECTS = frozenset({_MOVED, _FOUND, _SEE_OTHER}) | _SAME_REQUEST
 """Statuses that, with a Location, name the place to ask next (RFC 9110 section 15.4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(NamedTuple):
     """The next request of a redirect.
 
     Attributes:

@@ -67,7 +67,6 @@ class Sending:
         self._left_origin = left_origin
         self._uses_session_login = call.uses_session_login and not left_origin
         self._headers = self._kept_headers()
-        self._has_login = any(name.lower() == "authorization" for name in self._headers)
         self._hidden: Any = None
         self.url = hop.url
         self.is_prepared = False
@@ -115,10 +114,10 @@ class Sending:
             prepared.prepare_url(hop.url, call.params if self._is_first else None)
         if not self._uses_session_login:
             self._take_session_login(prepared)
-        if call.auth is not None and not self._has_login:
+        if call.auth is not None and not self._has_login():
             # That of the session; what the caller gave for this request alone wins.
             prepared.headers.pop("Authorization", None)
-        if not self._left_origin:
+        if not self._left_origin and (self.may_see_cookies or self._may_find_login(prepared)):
             prepared = self._logged_in(prepared)
         self.url = prepared.url or hop.url
         self.is_prepared = True
@@ -154,12 +153,12 @@ class Sending:
 
     def _kept_headers(self) -> Mapping[str, str]:
         headers = self._call.headers
+        if self._keeps_body and not self._left_origin:
+            return headers
         dropped = set() if self._keeps_body else set(_OF_THE_BODY)
         if self._left_origin:
             dropped |= _OF_THE_ORIGIN
             dropped.update(filter(self._call.is_credential, _lower(headers)))
-        if not dropped:
-            return headers
         return {name: value for name, value in headers.items() if name.lower() not in dropped}
 
     def _take_session_login(self, prepared: requests.PreparedRequest) -> None:
@@ -194,9 +193,9 @@ class Sending:
         self, prepared: requests.PreparedRequest
     ) -> Callable[[requests.PreparedRequest], requests.PreparedRequest] | None:
         auth = self._call.auth
-        if auth is None and not self._has_login:
+        if auth is None and not self._has_login():
             auth = self._session.auth if self._uses_session_login else None
-            if not auth and "Authorization" not in prepared.headers:
+            if not auth and self._may_find_login(prepared):
                 auth = self._found_login()
         if auth is None:
             return None
@@ -209,9 +208,14 @@ class Sending:
             "The auth of the request is neither a pair of user and password nor an auth object."
         )
 
+    def _has_login(self) -> bool:
+        """Whether the caller has given an Authorization for this request."""
+        return "authorization" in _lower(self._headers)
+
+    def _may_find_login(self, prepared: requests.PreparedRequest) -> bool:
+        return self._call.uses_found_login and "Authorization" not in prepared.headers
+
     def _found_login(self) -> tuple[str, str] | None:
-        if not self._call.uses_found_login:
-            return None
         login = get_auth_from_url(self._call.url)
         return login if any(login) else self._environment.login
 

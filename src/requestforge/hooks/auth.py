@@ -86,6 +86,7 @@ class TokenAuthHook(_HeaderAuthHook):
             ExcludedPaths(excluded_paths, excluded_path_patterns),
         )
         self._token_manager = token_manager
+        self._is_heard = isinstance(token_manager, TokenManagerInterface)
         self._prefix = auth_header_prefix
 
     @property
@@ -112,11 +113,10 @@ class TokenAuthHook(_HeaderAuthHook):
     def refresh_rejected(self, context: RequestContext) -> bool:
         """Have the token of this request replaced; whether there is another one to try."""
         sent = self._sent(context)
-        manager = self._token_manager
-        if sent is None or not isinstance(manager, TokenManagerInterface):
+        if sent is None or not self._is_heard:
             return self._is_refreshed(sent)
         try:
-            token = manager.refresh(sent)
+            token = self._token_manager.refresh(sent)
         except Exception as error:  # noqa: BLE001 - a manager may raise anything
             _log_failure(error, sent)
             return False
@@ -125,7 +125,7 @@ class TokenAuthHook(_HeaderAuthHook):
     def accepted(self, context: RequestContext) -> None:
         """Tell the manager that the token of this request was not refused."""
         sent = self._sent(context)
-        if sent is not None and isinstance(self._token_manager, TokenManagerInterface):
+        if sent is not None and self._is_heard:
             self._token_manager.accepted(sent)
 
     def invalidate_auth(self) -> None:

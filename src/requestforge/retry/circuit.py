@@ -91,6 +91,12 @@ class CircuitBreaker:
         """What the circuit of an origin has counted."""
         return self._circuits.present(_named(origin)).counts
 
+    def retry_after(self, origin: str) -> float:
+        """Seconds until the circuit of an origin lets a probe pass; 0 unless it is open."""
+        circuit = self._circuits.present(_named(origin))
+        is_open = circuit.state is CircuitState.OPEN
+        return max(0.0, circuit.probes_from - monotonic()) if is_open else 0.0
+
     def record_success(self, origin: str | None = None) -> None:
         """Count a success of that origin; None: of all origins, those not yet met included."""
         self._change(origin, Circuit.succeeded)

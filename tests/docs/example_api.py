@@ -1,0 +1,106 @@
+"""What api.example.com and its neighbours answer to the examples of the client's pages."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from email import message_from_bytes
+from itertools import count
+from urllib.parse import parse_qsl
+
+import requests
+import responses
+from requests import PreparedRequest
+from urllib3.connectionpool import HTTPSConnectionPool
+from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+_Answer = tuple[int, Mapping[str, str], str]
+
+FILES = {"report.csv": "id,total\n1,9.50\n2,3.20\n"}
+"""Files that examples send, by name."""
+
+VARIABLES = {"ORDERS_API_KEY": "key of the application"}
+"""Environment variables that examples read."""
+
+_API = "https://api.example.com"
+_JSON = {"Content-Type": "application/json"}
+# What the examples ask of the answer of /echo.
+_ECHOED = (
+    *("Authorization", "Content-Type", "Cookie", "Idempotency-Key", "traceparent"),
+    *("X-API-Key", "X-Tenant"),
+)
+
+
+@contextmanager
+def standing_in() -> Iterator[None]:
+    """A block in which they answer."""
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        for method in ("GET", "POST", "PUT"):
+            mock.add_callback(method, f"{_API}/echo", _echo)
+        mock.add_callback("GET", "https://files.example.com/echo", _echo)
+        mock.get(f"{_API}/moved", status=307, headers={"Location": "https://files.example.com/echo"})
+        mock.get(f"{_API}/report.csv", body=FILES["report.csv"], content_type="text/csv")
+        mock.add_callback("POST", f"{_API}/uploads", _upload)
+        mock.get(f"{_API}/login", json={}, headers={"Set-Cookie": "session=a1b2; Path=/"})
+        mock.get(f"{_API}/page", body="<title>Sign in</title>", content_type="text/html")
+        for number in range(1, 6):
+            mock.get(f"{_API}/orders/{number}", json={"id": number})
+        mock.add_callback("POST", f"{_API}/orders", _numbered())
+        _add_failures(mock)
+        yield
+
+
+def _add_failures(mock: responses.RequestsMock) -> None:
+    mock.get(f"{_API}/orders/9", status=404, json={"error": "There is no order 9."})
+    mock.get(f"{_API}/slow", body=requests.ReadTimeout("Read timed out."))
+    mock.get(f"{_API}/maintenance", status=503, headers={"Retry-After": "3600"})
+    mock.add_callback("GET", f"{_API}/flaky", _flaky(Retry_After="2"))
+    mock.add_callback("POST", f"{_API}/payments", _flaky())
+    pool = HTTPSConnectionPool("down.example.com")
+    refused = NewConnectionError(pool, "Connection refused")  # type: ignore[arg-type]
+    reason = requests.ConnectionError(MaxRetryError(pool, "/", refused))
+    mock.get("https://down.example.com/", body=reason)
+    mock.post("https://down.example.com/", body=reason)
+
+
+def _echo(request: PreparedRequest) -> _Answer:
+    """The method, and those headers that examples are about."""
+    headers = {name: request.headers[name] for name in _ECHOED if name in request.headers}
+    return 200, _JSON, json.dumps({"method": request.method, "headers": headers})
+
+
+def _upload(request: PreparedRequest) -> _Answer:
+    """The names of the fields and files that came, or the length of a plain body."""
+    body, kind = request.body or b"", request.headers.get("Content-Type", "")
+    if not isinstance(body, str | bytes):
+        body = b"".join(body)
+    text = body.encode() if isinstance(body, str) else body
+    if kind.startswith("multipart/"):
+        message = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + text)
+        parts = [part["Content-Disposition"].partition("; ")[2] for part in message.get_payload()]
+        return 201, _JSON, json.dumps({"parts": parts})
+    if kind == "application/x-www-form-urlencoded":
+        return 201, _JSON, json.dumps({"fields": dict(parse_qsl(text.decode()))})
+    return 201, _JSON, json.dumps({"bytes": len(text)})
+
+
+class _numbered:
+    """Orders are created, one number after the other."""
+
+    def __init__(self) -> None:
+        self._numbers = count(6)
+
+    def __call__(self, _: PreparedRequest) -> _Answer:
+        return 201, _JSON, json.dumps({"id": next(self._numbers)})
+
+
+class _flaky:
+    """Every other request is refused with 503, the first one included."""
+
+    def __init__(self, **headers: str) -> None:
+        self._headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._numbers = count(1)
+
+    def __call__(self, _: PreparedRequest) -> _Answer:
+        if next(self._numbers) % 2:
+            return 503, self._headers, ""
+        return 200, _JSON, json.dumps({"state": "done"})
