@@ -67,16 +67,12 @@ class Target(NamedTuple):
     Attributes:
         url: absolute.
         origin: of that URL.
+        text: the origin as it is written.
     """
 
     url: str
     origin: Origin
-
-
-@lru_cache(maxsize=512)
-def origin_text(origin: Origin) -> str:
-    """An origin as it is written."""
-    return str(origin)
+    text: str
 
 
 def origin_of(url: str) -> Origin | None:
@@ -149,7 +145,7 @@ def resolve(base_url: str, url: str) -> Target:
             f"{absolute!r} is no http or https URL with a plain host and port: "
             "correct it, or the client's base URL."
         )
-    return Target(absolute, origin)
+    return Target(absolute, origin, _text(origin))
 
 
 def normal_path(url: str) -> str:
@@ -178,6 +174,11 @@ def normal_path(url: str) -> str:
 def _decoded(escape: re.Match[str]) -> str:
     char = chr(int(escape[1], 16))
     return char if _UNRESERVED.fullmatch(char) else escape[0].upper()
+
+
+@lru_cache(maxsize=512)
+def _text(origin: Origin) -> str:
+    return str(origin)
 
 
 @lru_cache(maxsize=512)

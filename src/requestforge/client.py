@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from operator import attrgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -41,7 +42,6 @@ from requestforge._client.targets import Targets
 from requestforge._client.telling import Telling
 from requestforge._client.verbs import Verbs
 from requestforge._deadline import bounded
-from requestforge._origins import origin_text
 from requestforge._redaction import error_text
 from requestforge._transport.opening import open_sessions
 from requestforge.config import HttpClientConfig, HttpClientConfigBuilder
@@ -72,6 +72,8 @@ else:
 __all__ = ["HttpClient", "create_client", "http_client"]
 
 _LOWEST_ERROR = 400
+
+_max_retries = attrgetter("max_retries")
 
 
 class HttpClient(Verbs, HttpSessionInterface):
@@ -220,7 +222,7 @@ class HttpClient(Verbs, HttpSessionInterface):
             context.deadline = instrumentation.monotonic() + total
         try:
             if strategy is not None:
-                context.max_retries = ask(strategy, lambda: strategy.max_retries)
+                context.max_retries = ask(strategy, _max_retries, strategy)
             if context.deadline is None:
                 return self._send_with_retries(context, streams=streams)
             with bounded(context.deadline):
@@ -270,7 +272,7 @@ class HttpClient(Verbs, HttpSessionInterface):
         try:
             prepared = self._through_request_hooks(context)
             request = prepared.request
-            context.origin = origin_text(prepared.target.origin)
+            context.origin = prepared.target.text
             self._limits.take_turn(context)
             arrived = self._send_with_auth(prepared, context, streams=streams)
         except AuthenticationException as error:
@@ -278,8 +280,10 @@ class HttpClient(Verbs, HttpSessionInterface):
             return Failed(request, out_of_time(context, error) if late else error)
         except HttpClientException as error:
             return Failed(request, error)
-        response = through_response_hooks(self._response_hooks, arrived.response, context)
-        arrived = arrived._replace(response=response)
+        response = arrived.response
+        if self._response_hooks:
+            response = through_response_hooks(self._response_hooks, response, context)
+            arrived = Arrived(response, arrived.answer)
         try:
             is_failure = self._raises(response) or calls_retryable(
                 self._config.retry_strategy, response.status_code
@@ -294,7 +298,10 @@ class HttpClient(Verbs, HttpSessionInterface):
             return through_request_hooks(
                 self._request_hooks, context, self._credentials, self._targets
             )
-        return Prepared(context.request, self._targets.of(context.request.url))
+        request = context.request
+        target = self._targets.of(request.url)
+        may_sign = self._credentials.may_go_to(target.origin)
+        return Prepared(request, target, may_sign, Streams(request))
 
     def _send_with_auth(
         self, prepared: Prepared, context: RequestContext, *, streams: bool
@@ -302,10 +309,10 @@ class HttpClient(Verbs, HttpSessionInterface):
         hook = self._config.auth_hook
         asked = prepared.request
         unsigned = addressed(prepared, self._targets)
-        if hook is None or not wants_credential(hook, unsigned, self._credentials):
+        if hook is None or not wants_credential(hook, unsigned):
             return self._send_once(prepared, context, asked, streams=streams)
-        body = Streams(asked)
-        signed = with_credential(hook, unsigned, context, self._targets)
+        credentials, targets = self._credentials, self._targets
+        signed = with_credential(hook, unsigned, context, credentials, targets)
         while True:
             arrived = self._send_once(signed, context, asked, streams=streams)
             response, answer = arrived
@@ -319,9 +326,9 @@ class HttpClient(Verbs, HttpSessionInterface):
                 return arrived
             self._may_be_new = True
             # After a change of the method it was no more than a look at what came of the request.
-            if answer.changed_method or not body.rewind():
+            if answer.changed_method or not prepared.body.rewind():
                 return arrived
-            renewed = with_new_credential(hook, unsigned, context, self._targets)
+            renewed = with_new_credential(hook, unsigned, context, credentials, targets)
             if renewed is None:
                 return arrived
             arrived.close()

@@ -83,7 +83,7 @@ def now() -> datetime:
 
 def monotonic() -> float:
     """Seconds of the active clock's monotonic time."""
-    return _clock.monotonic()
+    return time.monotonic() if _clock is _SYSTEM else _clock.monotonic()
 
 
 def sleep(seconds: float) -> None:

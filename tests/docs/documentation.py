@@ -1,10 +1,11 @@
 """The pages of the documentation, their code blocks, and a run of them as a reader would run them.
 
 `python documentation.py PAGE` runs the blocks of one page in turn, in one namespace, and compares
-what they print or raise with what the page shows.
+what they print or raise with what the page shows. A block with a caption is a file of that name.
 """
 
 import io
+import os
 import re
 import sys
 import textwrap
@@ -13,6 +14,8 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from example_api import FILES, VARIABLES, standing_in
 
 from pytest_requestforge import Clock, FakeAuth
 
@@ -26,6 +29,7 @@ _DIRECTIVE = re.compile(
     flags=re.MULTILINE,
 )
 _FENCE = re.compile(r"^```(?P<language>\w+)\n(?P<code>.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+_CAPTION = re.compile(r":caption: (\S+)")
 _TEST = re.compile(r"^(def test_|class Test)", flags=re.MULTILINE)
 
 _AUTH = "https://auth.example.com"
@@ -42,6 +46,7 @@ class Block:
         language: as the page says.
         code: without the page's indentation.
         output: what the page shows that it prints or raises; None: it shows nothing.
+        file: name of the file that it stands for, if any.
     """
 
     page: str
@@ -49,6 +54,7 @@ class Block:
     language: str
     code: str
     output: str | None = None
+    file: str | None = None
 
     @property
     def is_test(self) -> bool:
@@ -74,7 +80,9 @@ def blocks_of(page: str) -> list[Block]:
             blocks.append(Block(last.page, last.line, last.language, last.code, output=code))
         else:
             line = text.count("\n", 0, match.start("code")) + 1
-            blocks.append(Block(page, line, groups["language"], code))
+            caption = _CAPTION.search(groups.get("options", ""))
+            file = caption and caption[1]
+            blocks.append(Block(page, line, groups["language"], code, file=file))
     return blocks
 
 
@@ -84,9 +92,16 @@ def python_blocks(page: str) -> list[Block]:
 
 
 def differences(page: str) -> Iterator[str]:
-    """Run the blocks of a page, but for its tests; what differs from what the page shows."""
+    """Run the blocks of a page, but for its tests; what differs from what the page shows.
+
+    The files that the page shows, and some that its examples read, are put into the current folder.
+    """
     names: dict[str, Any] = {"__name__": "page"}
-    with Clock(freeze=False), FakeAuth(seed=7) as auth:
+    os.environ.update(VARIABLES)
+    shown_files = {block.file: block.code for block in blocks_of(page) if block.file}
+    for name, content in (FILES | shown_files).items():
+        Path(name).write_text(content, encoding="utf-8")
+    with Clock(freeze=False), FakeAuth(seed=7) as auth, standing_in():
         _answer(auth)
         for block in python_blocks(page):
             if block.is_test:

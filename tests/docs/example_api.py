@@ -1,7 +1,7 @@
 """What api.example.com and its neighbours answer to the examples of the client's pages."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email import message_from_bytes
 from itertools import count
@@ -14,6 +14,7 @@ from urllib3.connectionpool import HTTPSConnectionPool
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 _Answer = tuple[int, Mapping[str, str], str]
+_Callback = Callable[[PreparedRequest], _Answer]
 
 FILES = {"report.csv": "id,total\n1,9.50\n2,3.20\n"}
 """Files that examples send, by name."""
@@ -53,8 +54,10 @@ def _add_failures(mock: responses.RequestsMock) -> None:
     mock.get(f"{_API}/orders/9", status=404, json={"error": "There is no order 9."})
     mock.get(f"{_API}/slow", body=requests.ReadTimeout("Read timed out."))
     mock.get(f"{_API}/maintenance", status=503, headers={"Retry-After": "3600"})
+    mock.get(f"{_API}/soon", status=503, headers={"Retry-After": "2"})
     mock.add_callback("GET", f"{_API}/flaky", _flaky(Retry_After="2"))
     mock.add_callback("POST", f"{_API}/payments", _flaky())
+    mock.add_callback("GET", f"{_API}/locked", _flaky(status=423))
     pool = HTTPSConnectionPool("down.example.com")
     refused = NewConnectionError(pool, "Connection refused")  # type: ignore[arg-type]
     reason = requests.ConnectionError(MaxRetryError(pool, "/", refused))
@@ -83,24 +86,15 @@ def _upload(request: PreparedRequest) -> _Answer:
     return 201, _JSON, json.dumps({"bytes": len(text)})
 
 
-class _numbered:
+def _numbered() -> _Callback:
     """Orders are created, one number after the other."""
-
-    def __init__(self) -> None:
-        self._numbers = count(6)
-
-    def __call__(self, _: PreparedRequest) -> _Answer:
-        return 201, _JSON, json.dumps({"id": next(self._numbers)})
+    numbers = count(6)
+    return lambda _: (201, _JSON, json.dumps({"id": next(numbers)}))
 
 
-class _flaky:
-    """Every other request is refused with 503, the first one included."""
-
-    def __init__(self, **headers: str) -> None:
-        self._headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        self._numbers = count(1)
-
-    def __call__(self, _: PreparedRequest) -> _Answer:
-        if next(self._numbers) % 2:
-            return 503, self._headers, ""
-        return 200, _JSON, json.dumps({"state": "done"})
+def _flaky(status: int = 503, **headers: str) -> _Callback:
+    """Every other request is refused, the first one included."""
+    numbers = count(1)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    done = json.dumps({"state": "done"})
+    return lambda _: (status, named, "") if next(numbers) % 2 else (200, _JSON, done)

@@ -136,7 +136,7 @@ def test_there_is_no_other_code() -> None:
         begun = len(re.findall(r"^```\w|code-block::|sourcecode::|\bcode::", text, re.MULTILINE))
 
         assert begun == len(blocks) + outputs, page
-        assert {block.language for block in blocks} <= {"python", "text", "sh"}, page
+        assert {block.language for block in blocks} <= {"python", "text", "toml", "sh"}, page
         assert not re.search(r"^(?! *\.\. ).*::$|>>>", text, re.MULTILINE), page
 
 

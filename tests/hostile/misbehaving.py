@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from loopback import Loopback, Received, Script, head_of, reply
 
 GOOD = reply(body=b"good")
-NOTICED = 0.3
-"""Seconds that a client of these tests waits for a silent server."""
+NOTICED = 0.2
+"""Seconds that a request waits for a server that will say nothing."""
 LATE = 10.0
 """Seconds: what a call takes at most, on a slow machine, too."""
 

@@ -110,7 +110,7 @@ every_trouble = pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBL
 def client_of(url: str, bundle: str, retries: int | None = None) -> Iterator[HttpClient]:
     """A client with a secret token, whose calls take no longer than they may."""
     builder = HttpClientConfigBuilder().with_base_url(url).with_verify_ssl(bundle)
-    builder.with_bearer_token(CANARY).with_timeout(NOTICED)
+    builder.with_bearer_token(CANARY)
     if retries is not None:
         builder.with_retry_strategy(SimpleRetryStrategy(retries, delay=0))
     started = time.monotonic()
@@ -119,13 +119,21 @@ def client_of(url: str, bundle: str, retries: int | None = None) -> Iterator[Htt
     assert time.monotonic() - started < LATE
 
 
-def failure_of(client: HttpClient, method: str = "GET") -> HttpClientException:
-    """The error that a request with secrets all over ends in, after a look for them."""
+def failure_of(
+    client: HttpClient,
+    method: str = "GET",
+    kind: type[HttpClientException] = ConnectionException,
+) -> HttpClientException:
+    """The error that a request with secrets all over ends in, after a look for them.
+
+    Where it is to be a TimeoutException, the request does not wait for long.
+    """
     request = HttpRequest(
         method,
         f"/trouble?token={CANARY}",
         headers={"X-Api-Key": CANARY},
         json_data={"password": CANARY} if method == "POST" else None,
+        timeout=NOTICED if kind is TimeoutException else LATE,
     )
     with pytest.raises(HttpClientException) as caught:
         client.request(request)
@@ -152,7 +160,7 @@ def test_trouble_is_an_error_of_its_class(
         client_of(server.url, bundle) as client,
     ):
         with observe(events.append):
-            error = failure_of(client)
+            error = failure_of(client, kind=trouble.kind)
         assert type(error) is trouble.kind
         assert error.original_exception is error.__cause__
         assert error.context["request"].url == "/trouble?token=***"
@@ -171,7 +179,7 @@ def test_trouble_is_retried_where_that_is_safe(
     """A GET is sent until the retries are used up, and a POST that was sent is not sent again."""
     server = Hostile(takes_over(trouble.script), tls)
     with server, client_of(server.url, bundle, retries=1) as client:
-        error = failure_of(client)
+        error = failure_of(client, kind=trouble.kind)
         assert type(error) is trouble.after_retries
         assert isinstance(error, MaxRetryException)
         assert (error.attempts, len(error.history)) == (2, 2)
@@ -179,7 +187,7 @@ def test_trouble_is_retried_where_that_is_safe(
         assert error.original_exception is error.__cause__ is error.history[-1]
         assert server.asked == ["GET /trouble"] * 2
 
-        assert type(failure_of(client, "POST")) is trouble.kind
+        assert type(failure_of(client, "POST", trouble.kind)) is trouble.kind
         assert server.asked[2:] == ["POST /trouble"]
         assert_usable(client, server)
 
@@ -227,7 +235,7 @@ class TestHandshake:
         """A server that accepts and then does not shake hands is a TimeoutException."""
         with Hostile(b"", server_tls) as server, client_of(server.url, bundle) as client:
             server.greeting = greeting
-            assert type(failure_of(client)) is TimeoutException
+            assert type(failure_of(client, kind=TimeoutException)) is TimeoutException
             server.greeting = None
             assert_usable(client, server)
 

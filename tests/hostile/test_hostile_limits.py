@@ -7,6 +7,7 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,7 +37,7 @@ from requestforge.instrumentation import use_clock
 pytestmark = pytest.mark.compat
 
 CANARY = "canary-limit-a7e3"
-SOON = 0.4
+SOON = 0.5
 """Seconds: the total time that a request has."""
 LATE = 5.0
 """Seconds: what such a request takes at most, on a slow machine, too."""
@@ -85,41 +86,42 @@ def drip(start: bytes, drop: bytes) -> Callable[[socket.socket], None]:
 
 
 DRIPS = {
-    "before the header": drip(b"", b""),
-    "status line": drip(b"HTTP/1.1 200 O", b"K"),
-    "header line": drip(b"HTTP/1.1 200 OK\r\nX-Drip: ", b"x"),
-    "header lines": drip(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
-    "interim answers": drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "before-the-header": drip(b"", b""),
+    "status-line": drip(b"HTTP/1.1 200 O", b"K"),
+    "header-line": drip(b"HTTP/1.1 200 OK\r\nX-Drip: ", b"x"),
+    "header-lines": drip(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+    "interim-answers": drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "body": drip(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b"x"),
-    "body without a length": drip(b"HTTP/1.1 200 OK\r\n\r\n", b"x"),
-    "chunk size": drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
+    "body-without-a-length": drip(b"HTTP/1.1 200 OK\r\n\r\n", b"x"),
+    "chunk-size": drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
     "chunks": drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
     "trailers": drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
-    "body of a redirect": drip(
+    "body-of-a-redirect": drip(
         b"HTTP/1.1 302 Found\r\nLocation: /good\r\nContent-Length: 9999\r\n\r\n", b"x"
     ),
-    "body of an error": drip(b"HTTP/1.1 503 Busy\r\nContent-Length: 9999\r\n\r\n", b"x"),
+    "body-of-an-error": drip(b"HTTP/1.1 503 Busy\r\nContent-Length: 9999\r\n\r\n", b"x"),
 }
 
 
 class TestTotalTimeout:
     """No part of an exchange takes longer than the whole may."""
 
-    @pytest.mark.parametrize("script", DRIPS.values(), ids=DRIPS)
-    def test_a_drip_ends_in_time(
-        self,
-        tls: ssl.SSLContext | None,
-        bundle: str,
-        script: Callable[[socket.socket], None],
-    ) -> None:
-        """Wherever the server drips or stalls, the request ends, and the client goes on."""
-        with Hostile(takes_over(script), tls) as server:
+    def test_a_drip_ends_in_time(self, tls: ssl.SSLContext | None, bundle: str) -> None:
+        """Wherever the server drips or stalls, each request ends, and the client goes on."""
+
+        def ask(name: str) -> None:
+            with ends_in_time():
+                client.get(f"/{name}?token={CANARY}")
+
+        with Hostile(lambda received: DRIPS[received.path[1:]], tls) as server:
             config = builder(server, bundle).with_total_timeout(SOON).with_retry(3, 0)
-            with HttpClient(config.build()) as client:
-                with ends_in_time():
-                    client.get(f"/drip?token={CANARY}")
+            with HttpClient(config.build()) as client, ThreadPoolExecutor(len(DRIPS)) as pool:
+                asked = {name: pool.submit(ask, name) for name in DRIPS}
+                failures = {name: future.exception(LATE) for name, future in asked.items()}
+                assert failures == dict.fromkeys(DRIPS)
                 assert_usable(client)
-            assert len([asked for asked in server.asked if asked == "GET /drip"]) == 1
+            assert sorted(server.asked[: len(DRIPS)]) == sorted(f"GET /{name}" for name in DRIPS)
+            assert set(server.asked[len(DRIPS) :]) == {"GET /good"}
 
     @pytest.mark.parametrize(
         "greeting",
@@ -351,7 +353,7 @@ class TestStream:
         with Hostile(takes_over(DRIPS["body"]), tls) as server:
             config = builder(server, bundle).with_total_timeout(SOON)
             with HttpClient(config.build()) as client:
-                with client.stream("GET", "/") as answer, ends_in_time():
+                with ends_in_time(), client.stream("GET", "/") as answer:
                     list(answer.iter_bytes(1))
                 assert_usable(client)
 

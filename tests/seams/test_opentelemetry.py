@@ -90,6 +90,16 @@ def test_a_replay_has_a_span(spans: Spans) -> None:
     assert_told_to_the_server(spans(), server.requests)
 
 
+def test_a_stream_has_a_span(spans: Spans) -> None:
+    """A body that is read bit by bit belongs to one span."""
+    with Loopback(reply(body=b"bit by bit")) as server:
+        config = HttpClientConfigBuilder().with_base_url(server.url).with_api_key(CANARY).build()
+        with HttpClient(config) as client, client.stream("GET", "/users") as answer:
+            assert b"".join(answer.iter_bytes(3)) == b"bit by bit"
+    assert statuses(spans()) == [200]
+    assert_told_to_the_server(spans(), server.requests)
+
+
 def test_a_failure_has_a_span(spans: Spans) -> None:
     """A connection that fails is a span with an error, in which no secret shows."""
     with Loopback(lambda _: lambda sock: sock.close()) as server:

@@ -1,5 +1,6 @@
 """What a test patches in requests or in a client's session sees the client's traffic."""
 
+import io
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
@@ -45,6 +46,17 @@ class TestSessionRequest:
         for call in request.call_args_list:
             assert call.kwargs["method"] == "GET"
             assert call.kwargs["headers"]["Authorization"] == f"Bearer {CANARY}"
+
+    def test_it_sees_a_stream(self) -> None:
+        """What it returns is read bit by bit."""
+        client = HttpClient(builder().build())
+        given = requests.Response()
+        given.status_code, given.raw = 200, io.BytesIO(b"bit by bit")
+        with (
+            patch.object(client.session, "request", return_value=given),
+            client.stream("GET", "/users") as streamed,
+        ):
+            assert b"".join(streamed.iter_bytes(3)) == b"bit by bit"
 
     @pytest.mark.parametrize(
         ("raised", "kind"),

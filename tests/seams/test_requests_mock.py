@@ -49,6 +49,15 @@ def test_each_attempt_is_in_the_history(mock: Any) -> None:  # noqa: ANN401
     assert [sent.path for sent in mock.request_history] == ["/users"] * 3 + ["/people"]
 
 
+def test_a_stream_is_in_the_history(mock: Any) -> None:  # noqa: ANN401
+    """A body that is read bit by bit is that of the mock."""
+    mock.get(URL, content=b"bit by bit")
+    client = HttpClient(builder().with_total_timeout(30).with_max_response_size(99).build())
+    with client, client.stream("GET", "/users") as answer:
+        assert b"".join(answer.iter_bytes(3)) == b"bit by bit"
+    assert mock.call_count == 1
+
+
 @pytest.mark.parametrize(
     ("raised", "kind"),
     [(requests.ReadTimeout, TimeoutException), (requests.ConnectionError, ConnectionException)],

@@ -80,6 +80,17 @@ def test_a_replay_is_a_call() -> None:
     assert sent == ["Bearer login-1", "Bearer login-2"]
 
 
+@responses.activate
+def test_a_stream_is_a_call() -> None:
+    """A body that is read bit by bit is that of the mock."""
+    responses.get(URL, status=503)
+    responses.get(URL, body=b"bit by bit")
+    client = HttpClient(builder().with_retry(2, 0).with_total_timeout(30).build())
+    with client, client.stream("GET", "/users") as answer:
+        assert b"".join(answer.iter_bytes(3)) == b"bit by bit"
+    assert len(responses.calls) == 2
+
+
 @pytest.mark.parametrize(
     ("raised", "kind"),
     [

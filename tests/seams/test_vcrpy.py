@@ -54,6 +54,25 @@ def test_what_was_recorded_is_played_back(
     assert len(server.requests) == 4
 
 
+def test_a_stream_is_recorded(bundle: str, tmp_path: Path) -> None:
+    """A body that is read bit by bit plays back the same."""
+    cassette = str(tmp_path / "stream.yaml")
+    body = b"bit by bit" * 1000
+
+    def read(url: str) -> bytes:
+        builder = HttpClientConfigBuilder().with_base_url(url).with_total_timeout(30)
+        config = builder.with_verify_ssl(bundle).with_max_response_size(len(body)).build()
+        with HttpClient(config) as client, client.stream("GET", "/users") as answer:
+            return b"".join(answer.iter_bytes(100))
+
+    with Loopback(reply(body=body)) as server, vcr.use_cassette(cassette):
+        url = server.url
+        assert read(url) == body
+    with vcr.use_cassette(cassette) as played:
+        assert read(url) == body
+    assert played.all_played
+
+
 def test_what_was_not_recorded_is_an_error(tmp_path: Path) -> None:
     """A request that is not in the cassette does not reach the network."""
     recorder = vcr.VCR(record_mode="none")

@@ -8,7 +8,7 @@ from requestforge.models import HttpRequest
 from requestforge.models.request import mask_request
 
 
-class Asking:
+class Asking(also_sensitive):
     """A block of which every failure tells what was asked for, without secrets.
 
     Args:
@@ -16,15 +16,11 @@ class Asking:
         names: sensitive names beyond the built-in ones.
     """
 
-    __slots__ = ("_masking", "_request")
+    __slots__ = ("_request",)
 
     def __init__(self, request: HttpRequest, names: frozenset[str]) -> None:
+        super().__init__(names)
         self._request = request
-        self._masking = also_sensitive(names)
-
-    def __enter__(self) -> None:
-        """Know the names."""
-        self._masking.__enter__()
 
     def __exit__(
         self,
@@ -37,4 +33,4 @@ class Asking:
             if isinstance(error, HttpClientException) and "request" not in error.context:
                 error.context["request"] = mask_request(self._request)
         finally:
-            self._masking.__exit__(kind, error, traceback)
+            super().__exit__(kind, error, traceback)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from requestforge._client.credentials import Credentials
 from requestforge._client.hook_calls import Prepared
-from requestforge._client.outgoing import DefaultHeaders, Streams, timeouts, unauthorized
+from requestforge._client.outgoing import DefaultHeaders, timeouts, unauthorized
 from requestforge._deadline import time_left
 from requestforge._origins import has_userinfo
 from requestforge._transport.call import Call
@@ -44,7 +44,7 @@ class Calls:
         """
         request, target = prepared.request, prepared.target
         credentials = self._credentials
-        may_sign = credentials.may_go_to(target.origin)
+        may_sign = prepared.may_sign
         if prepared.is_signed and not may_sign:
             raise RequestBuildException(
                 f"The auth hook has turned the request to {target.url}, where the client's "
@@ -75,7 +75,7 @@ class Calls:
             is_credential=lambda name: name in prepared.credentials or credentials.include(name),
             uses_session_login=may_sign,
             uses_found_login=not credentials.exist,
-            rewind=Streams(request).rewind,
+            rewind=prepared.body.rewind,
             seconds=time_left(),
             max_size=self._config.max_response_size,
             streams=streams,

@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 from requestforge import instrumentation
 from requestforge._client.challenges import is_past_refreshing
 from requestforge._client.credentials import Credentials
-from requestforge._client.outgoing import frozen
+from requestforge._client.outgoing import Streams, frozen
 from requestforge._client.targets import Targets
 from requestforge._origins import Target
 from requestforge._portable import describe, without_secrets
@@ -32,7 +32,8 @@ from requestforge.models.request import with_other_headers
 _log = logging.getLogger("requestforge")
 
 _REPLAYS = "auth_retry"
-_LEAVE_WHAT_THEY_ARE_GIVEN = (TokenAuthHook, ApiKeyAuthHook, BasicAuthHook)
+# They change nothing but one header, and that in a copy.
+_OWN = (TokenAuthHook, ApiKeyAuthHook, BasicAuthHook)
 
 
 class Prepared(NamedTuple):
@@ -41,12 +42,16 @@ class Prepared(NamedTuple):
     Attributes:
         request: the request.
         target: where it leads.
+        may_sign: whether the client's credentials may go there.
+        body: what has to be rewound before it is sent once more.
         credentials: names, in lower case, of headers that a hook for credentials put there.
         is_signed: whether the auth hook has put its credential on the request.
     """
 
     request: HttpRequest
     target: Target
+    may_sign: bool
+    body: Streams
     credentials: frozenset[str] = frozenset()
     is_signed: bool = False
 
@@ -86,12 +91,13 @@ def through_request_hooks(
             request = _after(hook, request, context)
             added |= _changed(before, request)
     target = targets.of(request.url)
-    if added and not credentials.may_go_to(target.origin):
+    may_sign = credentials.may_go_to(target.origin)
+    if added and not may_sign:
         # A later hook has sent the request elsewhere.
         headers = request.headers or {}
         kept = {name: value for name, value in headers.items() if name.lower() not in added}
-        return Prepared(replace(request, headers=kept), target)
-    return Prepared(request, target, added)
+        request, added = replace(request, headers=kept), frozenset()
+    return Prepared(request, target, may_sign, Streams(request), added)
 
 
 def through_response_hooks(
@@ -127,19 +133,18 @@ def addressed(prepared: Prepared, targets: Targets) -> Prepared:
     return prepared._replace(request=replace(request, url=url))
 
 
-def wants_credential(
-    hook: AuthHookInterface, prepared: Prepared, credentials: Credentials
-) -> bool:
+def wants_credential(hook: AuthHookInterface, prepared: Prepared) -> bool:
     """Whether the hook would put its credential on this request, and it may go where that leads.
 
     Raises:
         AuthenticationException: the hook failed.
     """
-    request = prepared.request
-    if request.auth is not None or not credentials.may_go_to(prepared.target.origin):
+    if prepared.request.auth is not None or not prepared.may_sign:
         return False
+    if type(hook) in _OWN:
+        return True  # they look themselves, and then leave it alone
     try:
-        return hook.should_authenticate(request)
+        return hook.should_authenticate(prepared.request)
     except AuthenticationException:
         raise
     except Exception as error:  # noqa: BLE001 - a hook may raise anything
@@ -148,7 +153,11 @@ def wants_credential(
 
 
 def with_credential(
-    hook: AuthHookInterface, prepared: Prepared, context: RequestContext, targets: Targets
+    hook: AuthHookInterface,
+    prepared: Prepared,
+    context: RequestContext,
+    credentials: Credentials,
+    targets: Targets,
 ) -> Prepared:
     """The request with the credential of an auth hook.
 
@@ -162,14 +171,21 @@ def with_credential(
     except Exception as error:  # noqa: BLE001 - a hook may raise anything
         failure = _auth_failure(hook, error)
     else:
-        is_elsewhere = request.url is not prepared.request.url
-        target = targets.of(request.url) if is_elsewhere else prepared.target
-        return Prepared(request, target, prepared.credentials | added, is_changed)
+        added |= prepared.credentials
+        if type(hook) in _OWN:
+            return Prepared(request, prepared.target, True, prepared.body, added, is_changed)  # noqa: FBT003
+        target = targets.of(request.url)
+        may_sign = credentials.may_go_to(target.origin)
+        return Prepared(request, target, may_sign, Streams(request), added, is_changed)
     raise failure from failure.original_exception
 
 
 def with_new_credential(
-    hook: AuthHookInterface, prepared: Prepared, context: RequestContext, targets: Targets
+    hook: AuthHookInterface,
+    prepared: Prepared,
+    context: RequestContext,
+    credentials: Credentials,
+    targets: Targets,
 ) -> Prepared | None:
     """The same for a replay, which is counted, after as long a pause as the hook's strategy says.
 
@@ -180,7 +196,7 @@ def with_new_credential(
         delay = 0.0 if hook.retry_strategy is None else hook.retry_strategy.get_delay(replays)
         if delay > 0:
             instrumentation.sleep(delay)
-        signed = with_credential(hook, prepared, context, targets)
+        signed = with_credential(hook, prepared, context, credentials, targets)
     except Exception as error:  # noqa: BLE001 - a strategy may raise anything
         _log_failure("Auth", hook, error)
         return None
@@ -272,7 +288,7 @@ def _signed(
     hook: AuthHookInterface, request: HttpRequest, context: RequestContext
 ) -> tuple[HttpRequest, frozenset[str], bool]:
     """The request after an auth hook, the headers that it set, and whether it did anything."""
-    if type(hook) in _LEAVE_WHAT_THEY_ARE_GIVEN:
+    if type(hook) in _OWN:
         signed = _result(hook, request, context)
         is_signed = signed is not request
         name = cast("TokenAuthHook", hook).header_name.lower()

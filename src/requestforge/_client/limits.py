@@ -110,7 +110,7 @@ class Limits:
             self._rate.heed(origin, response.status_code, response.headers)
 
     def may_retry(self, origin: str, wait: float) -> bool:
-        """Whether a retry after this wait would be sent, and the budget has one, which it spends."""
+        """Whether a retry after this wait would be sent and the budget has one, which it spends."""
         if self.breaker is not None and self.breaker.retry_after(origin) > wait:
             return False
         return self._budget is None or self._budget.withdraw(origin)

@@ -91,7 +91,7 @@ def frozen(request: HttpRequest) -> HttpRequest:
             f"The headers must be a mapping of names to values, not a {type(headers).__name__}."
         )
     if request.json_data is None and not _may_hold_streams(request):
-        return request if headers is None else with_other_headers(request, dict(headers))
+        return with_other_headers(request, dict(headers)) if headers else request
     copies: dict[str, Any] = {
         name: copy
         for name, copied in _COPIES.items()
@@ -143,16 +143,12 @@ class DefaultHeaders:
             RequestBuildException: a name or value that no header can have; the value is not shown.
         """
         if self._ready is None:
-            self._ready = _by_lower_name(self._headers)
-        merged: dict[str, tuple[str, str]] = self._ready
+            self._ready = _merged({}, self._headers)
+        merged = self._ready
         if "content-type" in merged and not _describes_body(merged["content-type"][1], request):
             merged = {name: pair for name, pair in merged.items() if name != "content-type"}
         if request.headers:
-            own: Mapping[str, str | None] = request.headers
-            merged = merged | _by_lower_name(own)
-            if None in own.values():
-                away = {name.lower() for name, value in own.items() if value is None}
-                merged = {name: pair for name, pair in merged.items() if name not in away}
+            merged = _merged(merged, request.headers)
         return dict(merged.values())
 
 
@@ -161,33 +157,34 @@ def unauthorized(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() != "authorization"}
 
 
-def _by_lower_name(headers: Mapping[Any, Any]) -> dict[str, tuple[str, str]]:
-    """Names and values that can be sent, by the names in lower case; without those of None."""
-    checked = (
-        _checked(_text(name), _text(value)) for name, value in headers.items() if value is not None
-    )
-    return {pair[0].lower(): pair for pair in checked}
-
-
-def _checked(name: object, value: object) -> tuple[str, str]:
-    if not _is_name(str(name)):
-        raise RequestBuildException(f"{name!r} cannot be the name of a header.")
-    if not isinstance(value, str) or not (_is_plain(value) or _VALUE.fullmatch(value)):
-        raise RequestBuildException(
-            f"The value of the header {str(name)!r} cannot be sent: it must be text in latin-1 "
-            "without control characters and line breaks."
-        )
-    return str(name), value.strip(" \t")
+def _merged(
+    defaults: dict[str, tuple[str, str]], headers: Mapping[Any, Any]
+) -> dict[str, tuple[str, str]]:
+    """Names and values over others, by the names in lower case."""
+    merged = defaults.copy()
+    for given_name, given_value in headers.items():
+        name, value = given_name, given_value
+        if type(name) is not str or type(value) is not str:
+            name, value = str(_text(name)), _text(value)
+            if value is None:
+                merged.pop(name.lower(), None)
+                continue
+        if not _is_name(name):
+            raise RequestBuildException(f"{name!r} cannot be the name of a header.")
+        # The quick answer for nearly all of them comes first.
+        is_plain = isinstance(value, str) and value.isascii() and value.isprintable()
+        if not is_plain and not (isinstance(value, str) and _VALUE.fullmatch(value)):
+            raise RequestBuildException(
+                f"The value of the header {name!r} cannot be sent: it must be text in latin-1 "
+                "without control characters and line breaks."
+            )
+        merged[name.lower()] = (name, value.strip(" \t"))
+    return merged
 
 
 @lru_cache(maxsize=1024)
 def _is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
-
-
-def _is_plain(value: str) -> bool:
-    # The quick answer for nearly all of them.
-    return value.isascii() and value.isprintable()
 
 
 def _describes_body(content_type: object, request: HttpRequest) -> bool:

@@ -74,7 +74,7 @@ def calls_retryable(strategy: RetryStrategyInterface | None, status: int) -> boo
 
 
 def ask(
-    strategy: object, question: Callable[[Unpack[_Arguments]], _Answer], *about: Unpack[_Arguments]
+    strategy: object, question: Callable[[Unpack[_Arguments]], _Answer], *about: *_Arguments
 ) -> _Answer:
     """What a retry strategy answers to a question; errors of the library pass.
 

@@ -14,6 +14,7 @@ class Targets:
         self._base_url = base_url
         self._base = base_url.rstrip("/")
         self._origin = origin_of(base_url)
+        self._text = str(self._origin)
         self._base_has_path = normal_path(base_url) != "/"
 
     def of(self, url: str) -> Target:
@@ -25,7 +26,7 @@ class Targets:
         # A plain path is by far the most frequent one, and needs no parsing.
         is_plain = url[:1] == "/" != url[1:2] and url.isascii() and url.isprintable()
         if is_plain and self._origin is not None:
-            return Target(self._base + url, self._origin)
+            return Target(self._base + url, self._origin, self._text)
         return resolve(self._base_url, url)
 
     def addressed(self, url: str, target: Target) -> str:

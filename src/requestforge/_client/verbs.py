@@ -28,8 +28,8 @@ class Verbs(HttpClientInterface):
         **kwargs: Any,
     ) -> HttpResponse:
         """GET the URL."""
-        kwargs |= {"params": params, "headers": headers, "timeout": timeout}
-        return self.request(HttpRequest(HttpMethod.GET, url, **kwargs))
+        given = (headers, params)
+        return self.request(HttpRequest(HttpMethod.GET, url, *given, timeout=timeout, **kwargs))
 
     def head(
         self,
@@ -40,8 +40,8 @@ class Verbs(HttpClientInterface):
         **kwargs: Any,
     ) -> HttpResponse:
         """HEAD of the URL."""
-        kwargs |= {"params": params, "headers": headers, "timeout": timeout}
-        return self.request(HttpRequest(HttpMethod.HEAD, url, **kwargs))
+        given = (headers, params)
+        return self.request(HttpRequest(HttpMethod.HEAD, url, *given, timeout=timeout, **kwargs))
 
     def options(
         self,
@@ -52,8 +52,8 @@ class Verbs(HttpClientInterface):
         **kwargs: Any,
     ) -> HttpResponse:
         """OPTIONS of the URL."""
-        kwargs |= {"params": params, "headers": headers, "timeout": timeout}
-        return self.request(HttpRequest(HttpMethod.OPTIONS, url, **kwargs))
+        given = (headers, params)
+        return self.request(HttpRequest(HttpMethod.OPTIONS, url, *given, timeout=timeout, **kwargs))
 
     def post(
         self,
@@ -66,9 +66,8 @@ class Verbs(HttpClientInterface):
         **kwargs: Any,
     ) -> HttpResponse:
         """POST to the URL."""
-        kwargs |= {"json_data": json_data, "data": data}
-        kwargs |= {"params": params, "headers": headers, "timeout": timeout}
-        return self.request(HttpRequest(HttpMethod.POST, url, **kwargs))
+        given = (headers, params, data, json_data)
+        return self.request(HttpRequest(HttpMethod.POST, url, *given, timeout=timeout, **kwargs))
 
     def put(
         self,
@@ -81,9 +80,8 @@ class Verbs(HttpClientInterface):
         **kwargs: Any,
     ) -> HttpResponse:
         """PUT to the URL."""
-        kwargs |= {"json_data": json_data, "data": data}
-        kwargs |= {"params": params, "headers": headers, "timeout": timeout}
-        return self.request(HttpRequest(HttpMethod.PUT, url, **kwargs))
+        given = (headers, params, data, json_data)
+        return self.request(HttpRequest(HttpMethod.PUT, url, *given, timeout=timeout, **kwargs))
 
     def patch(
         self,
@@ -96,9 +94,8 @@ class Verbs(HttpClientInterface):
         **kwargs: Any,
     ) -> HttpResponse:
         """PATCH the URL."""
-        kwargs |= {"json_data": json_data, "data": data}
-        kwargs |= {"params": params, "headers": headers, "timeout": timeout}
-        return self.request(HttpRequest(HttpMethod.PATCH, url, **kwargs))
+        given = (headers, params, data, json_data)
+        return self.request(HttpRequest(HttpMethod.PATCH, url, *given, timeout=timeout, **kwargs))
 
     def delete(
         self,
@@ -111,9 +108,8 @@ class Verbs(HttpClientInterface):
         **kwargs: Any,
     ) -> HttpResponse:
         """DELETE the URL."""
-        kwargs |= {"json_data": json_data, "data": data}
-        kwargs |= {"params": params, "headers": headers, "timeout": timeout}
-        return self.request(HttpRequest(HttpMethod.DELETE, url, **kwargs))
+        given = (headers, params, data, json_data)
+        return self.request(HttpRequest(HttpMethod.DELETE, url, *given, timeout=timeout, **kwargs))
 
     def request_many(
         self,

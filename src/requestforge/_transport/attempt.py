@@ -60,7 +60,10 @@ class Attempt:
         traceback: TracebackType | None,
     ) -> None:
         _current.attempt = self._outer
-        if self.watch is not None and not (self.goes_on and error is None):
+        if self.watch is None:
+            if error is None:
+                return
+        elif not self.goes_on or error is not None:
             end_watch(self.watch)
         failure = self._failure(error)
         if failure is None:

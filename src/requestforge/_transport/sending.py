@@ -45,6 +45,12 @@ class Sending:
         may_see_cookies: whether an auth object of the caller sees what is prepared.
     """
 
+    __slots__ = (
+        *("_call", "_environment", "_headers", "_hidden", "_hop", "_is_first", "_keeps_body"),
+        *("_left_origin", "_session", "_tls", "_uses_session_login"),
+        *("is_prepared", "may_see_cookies", "url"),
+    )
+
     def __init__(
         self,
         session: requests.Session,

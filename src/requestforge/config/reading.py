@@ -59,7 +59,7 @@ def read_toml(
     values: object = _parsed(path)
     for name in table.split("."):
         if not isinstance(values, Mapping) or name not in values:
-            raise ValueError(f"{path}: there is no table [{table}]{_meant(name, values)}.")
+            raise ValueError(f"{path}: there is no table [{table}]{_meant(name, values)}")
         values = values[name]
     where = f"{path} [{table}]: "
     if not isinstance(values, Mapping):
@@ -121,7 +121,7 @@ def _fields(
     known = (*names, "retry")
     for key in mapping:
         if key not in known:
-            raise ValueError(f"there is no field {key!r}{_meant(key, known)}.")
+            raise ValueError(f"there is no field {key!r}{_meant(key, known)}")
     fields = {key: variables.fill(value, key) for key, value in mapping.items()}
     for name in _OBJECTS.keys() & fields.keys():
         _check_objects(name, fields[name])
@@ -181,11 +181,11 @@ def _parsed(path: str | os.PathLike[str]) -> Mapping[str, object]:
 
 
 def _meant(name: object, known: object) -> str:
-    """A question that names what is nearest to a wrong name; nothing if nothing is near."""
+    """The end of a sentence on a wrong name: a question that names the nearest, if any is near."""
     # Here, since only an error needs it.
     with importing:
         from difflib import get_close_matches  # noqa: PLC0415
 
     names = [str(each) for each in known] if isinstance(known, Iterable) else []
     near = get_close_matches(str(name), names, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f"; did you mean {near[0]!r}?" if near else "."

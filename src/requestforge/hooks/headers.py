@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
 
-from requestforge._headers import Headers
 from requestforge.interfaces import RequestHookInterface, ResponseHookInterface
 from requestforge.models import HttpMethod, HttpRequest, HttpResponse, RequestContext
 
@@ -50,7 +49,7 @@ class CorrelationIdHook(RequestHookInterface):
 
     def before_request(self, request: HttpRequest, context: RequestContext) -> HttpRequest:
         """The request with its id, which `metadata["correlation_id"]` has, too."""
-        given = Headers(request.headers or {}).get(self._header_name)
+        given = _header(request, self._header_name)
         if given:
             context.metadata["correlation_id"] = given
             return request
@@ -80,7 +79,7 @@ class IdempotencyKeyHook(RequestHookInterface):
         """The request with its key, which `metadata["idempotency_key"]` has, too."""
         if request.method not in _NOT_IDEMPOTENT:
             return request
-        if self._header_name in Headers(request.headers or {}):
+        if _header(request, self._header_name) is not None:
             return request
         key = context.metadata.setdefault("idempotency_key", str(uuid4()))
         return request.with_headers({self._header_name: key})
@@ -96,7 +95,7 @@ class TraceparentHook(RequestHookInterface):
 
     def before_request(self, request: HttpRequest, context: RequestContext) -> HttpRequest:
         """The request in its trace, whose id `metadata["trace_id"]` has, too."""
-        given = Headers(request.headers or {}).get("traceparent")
+        given = _header(request, "traceparent")
         if given is not None and _TRACEPARENT.fullmatch(given):
             return request
         kept = {
@@ -124,3 +123,10 @@ class RateLimitResponseHook(ResponseHookInterface):
                     response.headers[f"X-RateLimit-{name}"]
                 )
         return response
+
+
+def _header(request: HttpRequest, name: str) -> str | None:
+    """The value of a header that the caller gave, by its name in any case."""
+    wanted = name.lower()
+    given = (request.headers or {}).items()
+    return next((value for each, value in given if each.lower() == wanted), None)
