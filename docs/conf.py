@@ -34,6 +34,7 @@ nitpick_ignore_regex = [
     # What requests has, as the client names it.
     (r"py:class", r"Session|BaseAdapter"),
     # Types of arguments that nobody has to name: a type variable, and protocols.
+    (r"py:class", r"requestforge\.models\.response\.Body"),
     (r"py:class", r"requestforge\.instrumentation\.(Clock|Observer)T"),
     (r"py:class", r"pytest_requestforge\._witness\.\w+"),
     # A dict that says more when a comparison with it fails.

@@ -335,6 +335,29 @@ class TestRate:
             assert statuses(client, 2) == [200, CapacityException]
         assert clock.slept == []
 
+    def test_nothing_waits_for_a_turn_that_is_refused(
+        self, api: Server, builder: HttpClientConfigBuilder, clock: Clock
+    ) -> None:
+        """A retry that would get no turn is not waited for: the answer at hand stands."""
+        api.rules["/"] = Reply(503)
+        config = builder.with_rate_limit(0.1, max_wait=2.0)
+        config.with_retry_strategy(SimpleRetryStrategy(3, 1.0))
+        with HttpClient(config.build()) as client:
+            assert client.get("/").status_code == 503
+        assert (len(api.seen), clock.slept) == (1, [])
+
+    def test_a_retry_in_its_turn_is_made(
+        self, api: Server, builder: HttpClientConfigBuilder, clock: Clock
+    ) -> None:
+        """A wait before the retry counts for its turn."""
+        replies = iter([Reply(503)])
+        api.rules["/"] = lambda _: next(replies, Reply())
+        config = builder.with_rate_limit(0.1, max_wait=2.0)
+        config.with_retry_strategy(SimpleRetryStrategy(3, 9.0))
+        with HttpClient(config.build()) as client:
+            assert client.get("/").status_code == 200
+        assert clock.slept == [9.0, 1.0]
+
     def test_it_heeds_what_the_server_asks_for(
         self, api: Server, builder: HttpClientConfigBuilder, clock: Clock
     ) -> None:

@@ -258,9 +258,9 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("fields", "text"),
         [
-            ({"base_ulr": "x"}, r"there is no field 'base_ulr'; did you mean 'base_url'\?"),
-            ({"zzz": "x"}, r"there is no field 'zzz'\.$"),
-            ({5: "x"}, r"there is no field 5\.$"),
+            ({"base_ulr": "x"}, r"There is no field 'base_ulr'; did you mean 'base_url'\?"),
+            ({"zzz": "x"}, r"There is no field 'zzz'\.$"),
+            ({5: "x"}, r"There is no field 5\.$"),
             ({"retry": {"retries": 3}}, "retry has the unknown key 'retries': it takes max_r"),
             ({"retry": {"max_retries": -1}}, "retry: .*max_retries"),
             ({"retry": 3}, "retry must be a mapping"),
@@ -285,7 +285,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("text", "table", "problem"),
         [
-            ("[requestforge]\nbase_ulr = 5", "requestforge", r" \[requestforge\]: there is no f"),
+            ("[requestforge]\nbase_ulr = 5", "requestforge", r" \[requestforge\]: There is no f"),
             ('[a]\nbase_url = "${NOT_SET}"', "a", r" \[a\]: base_url: the environment .* 'NOT_SET"),
             ("[reqestforge]", "requestforge", r"no table \[requestforge\]; did you mean 'reqest"),
             ("[other]", "requestforge", r": there is no table \[requestforge\]\.$"),

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email import message_from_bytes
 from itertools import count
-from urllib.parse import parse_qsl
 
 import requests
 import responses
@@ -38,7 +37,9 @@ def standing_in() -> Iterator[None]:
         for method in ("GET", "POST", "PUT"):
             mock.add_callback(method, f"{_API}/echo", _echo)
         mock.add_callback("GET", "https://files.example.com/echo", _echo)
-        mock.get(f"{_API}/moved", status=307, headers={"Location": "https://files.example.com/echo"})
+        mock.get(
+            f"{_API}/moved", status=307, headers={"Location": "https://files.example.com/echo"}
+        )
         mock.get(f"{_API}/report.csv", body=FILES["report.csv"], content_type="text/csv")
         mock.add_callback("POST", f"{_API}/uploads", _upload)
         mock.get(f"{_API}/login", json={}, headers={"Set-Cookie": "session=a1b2; Path=/"})
@@ -72,18 +73,12 @@ def _echo(request: PreparedRequest) -> _Answer:
 
 
 def _upload(request: PreparedRequest) -> _Answer:
-    """The names of the fields and files that came, or the length of a plain body."""
-    body, kind = request.body or b"", request.headers.get("Content-Type", "")
-    if not isinstance(body, str | bytes):
-        body = b"".join(body)
-    text = body.encode() if isinstance(body, str) else body
-    if kind.startswith("multipart/"):
-        message = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + text)
-        parts = [part["Content-Disposition"].partition("; ")[2] for part in message.get_payload()]
-        return 201, _JSON, json.dumps({"parts": parts})
-    if kind == "application/x-www-form-urlencoded":
-        return 201, _JSON, json.dumps({"fields": dict(parse_qsl(text.decode()))})
-    return 201, _JSON, json.dumps({"bytes": len(text)})
+    """What each part of a multipart body says of itself."""
+    kind, body = request.headers["Content-Type"], request.body
+    content = body.encode() if isinstance(body, str) else body or b""
+    message = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + content)
+    names = [part["Content-Disposition"] for part in message.walk() if not part.is_multipart()]
+    return 201, _JSON, json.dumps({"parts": [name.partition("; ")[2] for name in names]})
 
 
 def _numbered() -> _Callback:

@@ -37,6 +37,11 @@ COUNTS = {
     "docs/examples/multi-step-auth.rst": (5, 4),
     "docs/index.rst": (1, 1),
     "docs/user-guide/authentication.rst": (5, 4),
+    "docs/user-guide/client.rst": (20, 17),
+    "docs/user-guide/errors.rst": (4, 4),
+    "docs/user-guide/migration.rst": (4, 4),
+    "docs/user-guide/retries.rst": (6, 5),
+    "docs/user-guide/security.rst": (7, 6),
     "docs/user-guide/testing.rst": (10, 2),
 }
 

@@ -66,7 +66,9 @@ def broken_gzip(*, checksum: bool) -> Callable[[socket.socket], None]:
     """A script that sends what is no gzip: all of it, or only its checksum is wrong."""
     packed = gzip.compress(b"text" * 1000)
     content = packed[:-8] + bytes(8) if checksum else b"\x1f\x8b" + packed[:1:-1]
-    return body(content, Content_Encoding="gzip", Content_Length=str(len(content)))
+    return body(
+        content, Content_Encoding="gzip", Content_Length=str(len(content)), Connection="close"
+    )
 
 
 def bomb(mebibytes: int) -> bytes:

@@ -1,6 +1,9 @@
 """vcrpy records what a client sends and gets, and plays it back with no server there."""
 
+import os
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +87,42 @@ def test_what_was_not_recorded_is_an_error(tmp_path: Path) -> None:
     ):
         client.get("/users")
     assert isinstance(caught.value.__cause__, CannotOverwriteExistingCassetteException)
+
+
+FIRST_USE = """
+import time
+import vcr
+from loopback import Loopback, reply, takes_over
+from requestforge.client import HttpClient
+from requestforge.config import HttpClientConfig
+from requestforge.exceptions import TimeoutException
+
+with Loopback(reply()) as server, vcr.use_cassette("first.yaml"):
+    with HttpClient(HttpClientConfig(server.url)) as client:
+        client.get("/")
+with Loopback(b"") as server:
+    start = b"HTTP/1.1 200 OK\\r\\nContent-Length: 500\\r\\n\\r\\n"
+    server.answer = takes_over(server.drip(start, b"x"))
+    with HttpClient(HttpClientConfig(server.url, total_timeout=0.3)) as client:
+        started = time.monotonic()
+        try:
+            client.get("/")
+        except TimeoutException:
+            print(time.monotonic() - started)
+"""
+
+
+def test_a_first_use_that_is_recorded_leaves_deadlines_alone(tmp_path: Path) -> None:
+    """A process whose first request goes into a cassette keeps its total timeouts afterwards."""
+    tests = Path(__file__).parent.parent
+    ended = subprocess.run(
+        [sys.executable, "-c", FIRST_USE],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert 0.25 < float(ended.stdout) < 3

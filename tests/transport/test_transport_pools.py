@@ -16,6 +16,8 @@ from urllib3.connectionpool import HTTPConnectionPool
 from loopback import Loopback, Received, in_turn, reply, takes_over
 from requestforge._transport.adapter import TransportAdapter
 from requestforge._transport.attempt import Attempt
+from requestforge.client import HttpClient
+from requestforge.config import HttpClientConfig
 
 
 class TestPools:
@@ -103,6 +105,30 @@ class TestPools:
                 return session.get(server.url, timeout=5).content
 
             assert forked(in_child)() == b"again"
+
+    @pytest.mark.compat
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="There is no fork here.")
+    @pytest.mark.parametrize("supplied", [False, True], ids=["own session", "supplied session"])
+    def test_children_of_a_warmed_client_get_their_own_answers(self, supplied: bool) -> None:
+        """Four children and their parent ask at once, over connections that none of them shares."""
+        with Loopback(lambda received: reply(body=received.target.encode())) as server:
+            config = HttpClientConfig(base_url=server.url, total_timeout=30.0)
+            client = HttpClient(config, requests.Session() if supplied else None)
+
+            def strangers(who: str) -> bytes:
+                """How many answers were somebody else's."""
+                paths = [f"/{who}/{number}" for number in range(200)]
+                return b"%d" % sum(client.get(path).text != path for path in paths)
+
+            warm = [threading.Thread(target=strangers, args=("warm",)) for _ in range(4)]
+            for thread in warm:
+                thread.start()
+            for thread in warm:
+                thread.join(30)
+            children = [forked(lambda who=str(n): strangers(who)) for n in range(4)]  # type: ignore[misc]
+            assert strangers("parent") == b"0"
+            assert [result() for result in children] == [b"0"] * 4
+            client.close()
 
     def test_the_adapter_works_outside_of_an_attempt(self) -> None:
         """Without a deadline nothing is watched, and the connection is used again."""

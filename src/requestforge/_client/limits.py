@@ -113,6 +113,8 @@ class Limits:
         """Whether a retry after this wait would be sent and the budget has one, which it spends."""
         if self.breaker is not None and self.breaker.retry_after(origin) > wait:
             return False
+        if self._rate is not None and not self._rate.admits(origin, wait):
+            return False
         return self._budget is None or self._budget.withdraw(origin)
 
     @contextmanager

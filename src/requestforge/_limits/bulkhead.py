@@ -58,8 +58,8 @@ class Bulkhead:
                 self.leave()
             raise
         raise CapacityException(
-            f"All {self._places} places for requests at once are taken, and none became free "
-            f"within {longest:g} s: nothing was sent. Send fewer at once, or raise max_concurrent "
+            f"No place for another request became free within {longest:g} s (max_concurrent is "
+            f"{self._places}): nothing was sent. Send fewer at once, or raise max_concurrent "
             "or max_wait."
         )
 

@@ -50,9 +50,7 @@ class RateLimiter:
         with self._lock:
             pace = self._paces[origin]
             now = pace.read_clock()
-            wait = max(pace.next_at - self._saved, pace.paused_until) - now
-            if wait < _NO_WAIT:
-                wait = 0.0
+            wait = self._wait(pace, now)
             if self._max_wait is None or wait <= self._max_wait:
                 pace.next_at = max(pace.next_at, now) + self._interval
                 return wait
@@ -61,6 +59,13 @@ class RateLimiter:
             f"turn, which is more than the longest wait, {self._max_wait:g} s: nothing was sent. "
             "Ask less often, or raise per_second or max_wait."
         )
+
+    def admits(self, origin: str, after: float) -> bool:
+        """Whether a request that asks so many seconds from now would get its turn, as of now."""
+        with self._lock:
+            pace = self._paces[origin]
+            wait = self._wait(pace, pace.read_clock()) - after
+        return self._max_wait is None or wait <= self._max_wait
 
     def cancel(self, origin: str) -> None:
         """Give the latest instant back that was reserved, for a request that is not sent."""
@@ -89,6 +94,10 @@ class RateLimiter:
     def after_fork(self) -> None:
         """Take a new lock: the old one may be held by a thread that is not in this process."""
         self._lock = threading.Lock()
+
+    def _wait(self, pace: "_Pace", now: float) -> float:
+        wait = max(pace.next_at - self._saved, pace.paused_until) - now
+        return 0.0 if wait < _NO_WAIT else wait
 
 
 class _Pace:

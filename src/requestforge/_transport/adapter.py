@@ -8,7 +8,6 @@ from typing import Any
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
-from urllib3.connectionpool import HTTPConnectionPool
 
 from requestforge._fork import renew_after_fork
 from requestforge._transport.answers import response_of
@@ -55,7 +54,7 @@ class TransportAdapter(HTTPAdapter):
 
     def close(self) -> None:
         """Close all connections that are not lent; those that are, when they come back."""
-        self._pools = {}
+        self._pools.clear()
         super().close()
 
     def init_poolmanager(
@@ -66,7 +65,7 @@ class TransportAdapter(HTTPAdapter):
         **pool_kwargs: Any,  # noqa: ANN401 - as requests has it
     ) -> None:
         """Make the pools of requests that need no proxy."""
-        self._pools: dict[tuple[object, ...], HTTPConnectionPool] = {}
+        self._pools: dict[tuple[object, ...], Any] = {}
         super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
         watch_pools(self.poolmanager)
 
@@ -82,13 +81,13 @@ class TransportAdapter(HTTPAdapter):
         verify: Any,  # noqa: ANN401 - as requests has it
         proxies: Any = None,  # noqa: ANN401
         cert: Any = None,  # noqa: ANN401
-    ) -> HTTPConnectionPool:
+    ) -> Any:  # noqa: ANN401
         """The pool for a request."""
         url = request.url or ""
         origin, slash, _ = url[_AFTER_SCHEME:].partition("/")
         if proxies or not slash or "@" in origin:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
-        key = url[:_AFTER_SCHEME], origin, verify, tuple(cert) if isinstance(cert, list) else cert
+        key = url[:_AFTER_SCHEME], origin, verify, cert
         pool = self._pools.get(key)
         # One that is closed, to make room for others or by hand, has no queue.
         if pool is None or pool.pool is None:
@@ -98,14 +97,16 @@ class TransportAdapter(HTTPAdapter):
             self._pools[key] = pool
         return pool
 
-    def build_connection_pool_key_attributes(
+    def build_connection_pool_key_attributes(  # type: ignore[override]
         self,
         request: PreparedRequest,
         verify: Any,  # noqa: ANN401 - as requests has it
         cert: Any = None,  # noqa: ANN401
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """What tells one pool from the next, the TLS context included."""
-        host, settings = super().build_connection_pool_key_attributes(request, verify, cert)
+        host: Any
+        host, given = super().build_connection_pool_key_attributes(request, verify)
+        settings: dict[str, Any] = {**given}
         if host["scheme"] == "https":
             settings |= self._tls.pool_settings(verify, cert)
         return host, settings

@@ -2,7 +2,7 @@
 
 from collections.abc import ItemsView, Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 from requests import PreparedRequest, Response
 from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
@@ -17,11 +17,13 @@ from urllib3 import exceptions as urllib3_errors
 class QuickHeaders(CaseInsensitiveDict[Any]):
     """Headers in any case, which are copied and read out all at once."""
 
+    _store: dict[str, tuple[str, Any]]
+
     @classmethod
-    def of(cls, pairs: Iterable[tuple[str, Any]]) -> "QuickHeaders":
+    def of(cls, pairs: Iterable[tuple[str, Any]]) -> Self:
         """The headers of these pairs; of those of one name, the last one holds."""
         headers = cls.__new__(cls)
-        headers._store = {name.lower(): (name, value) for name, value in pairs}  # type: ignore[assignment]  # noqa: SLF001
+        vars(headers)["_store"] = {name.lower(): (name, value) for name, value in pairs}
         return headers
 
     def __iter__(self) -> Iterator[str]:
@@ -34,12 +36,14 @@ class QuickHeaders(CaseInsensitiveDict[Any]):
     def copy(self) -> "QuickHeaders":
         """Headers that are changed apart from these."""
         headers = QuickHeaders.__new__(QuickHeaders)
-        headers._store = self._store.copy()
+        vars(headers)["_store"] = self._store.copy()
         return headers
 
 
 class QuickResponse(Response):
     """A Response that looks for cookies when it is asked for them, and reads in one go."""
+
+    _content_consumed: bool
 
     def __init__(self) -> None:
         vars(self).update(_BLANK)
@@ -47,12 +51,12 @@ class QuickResponse(Response):
         self._jar: RequestsCookieJar | None = None
 
     @property
-    def cookies(self) -> RequestsCookieJar:  # type: ignore[override]
+    def cookies(self) -> RequestsCookieJar:
         """The cookies that the answer sets."""
         if self._jar is None:
             self._jar = RequestsCookieJar()
             if self.raw is not None:
-                extract_cookies_to_jar(self._jar, self.request, self.raw)
+                extract_cookies_to_jar(self._jar, self.request, self.raw)  # type: ignore[no-untyped-call]
         return self._jar
 
     @cookies.setter

@@ -21,9 +21,7 @@ class StreamedBody:
         max_size: the most bytes that the decoded body may have; None: any number.
     """
 
-    def __init__(
-        self, response: requests.Response, attempt: Attempt, max_size: int | None
-    ) -> None:
+    def __init__(self, response: requests.Response, attempt: Attempt, max_size: int | None) -> None:
         self._response = response
         self._attempt = attempt
         self._max_size = max_size

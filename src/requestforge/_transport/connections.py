@@ -100,17 +100,24 @@ class _WatchedConnection(_Connection):
         self._line = self.sock
         self._follow()
 
-    def request(self, *args: Any, body: Any = None, **kwargs: Any) -> None:  # noqa: ANN401
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,  # noqa: ANN401 - as urllib3 has it
+        headers: Any = None,  # noqa: ANN401
+        **options: Any,  # noqa: ANN401
+    ) -> None:
         """Send a request, and a short body along with its head."""
         attempt = current_attempt()
         if attempt is not None and attempt.watch is not None:
             attempt.watch.follow(self)
         if type(body) is not bytes or len(body) > _SHORT_BODY:
-            super().request(*args, body=body, **kwargs)
+            super().request(method, url, body, headers, **options)
             return
         held_back = self._held_back = []
         try:
-            super().request(*args, body=body, **kwargs)
+            super().request(method, url, body, headers, **options)
         finally:
             self._held_back = None
         self.send(b"".join(held_back))

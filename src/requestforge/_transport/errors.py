@@ -102,7 +102,7 @@ def _broken_off(
 def timed_out(seconds: float, url: str) -> TimeoutException:
     """The error for an exchange that its deadline ended."""
     where = origin_of(url) or "the server"
-    return TimeoutException(f"No complete answer from {where} within {seconds:g} s.")
+    return TimeoutException(f"No complete answer from {where} within {seconds:.3g} s.")
 
 
 def _is_of_reading(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from requestforge._transport.errors import is_of_transport
 from requestforge._transport.redirects import REDIRECTS, Hop, next_hop
 from requestforge._transport.sending import Sending
 from requestforge._transport.tls import TlsSettings
-from requestforge.exceptions import HttpClientException
+from requestforge.exceptions import HttpClientException, TimeoutException
 
 _SHORTEST_TIMEOUT = 0.001
 
@@ -64,6 +64,12 @@ class _Exchange:
 
     def answer(self) -> Answer:
         """The last answer."""
+        seconds = self._call.seconds
+        if seconds is not None and seconds <= 0:
+            raise TimeoutException(
+                f"No time is left for the request to {self._call.url}, which was not sent.",
+                context={"sent": False},
+            )
         try:
             with self._attempt:
                 return self._last_answer()

@@ -15,7 +15,7 @@ def open_sessions(
     pool_connections: int,
     pool_maxsize: int,
     tls: Mapping[str, Any] | None = None,
-    proxies: Mapping[str, str | None] | None = None,
+    proxies: Mapping[str, str] | None = None,
     environment: Mapping[str, bool] | None = None,
 ) -> "Sessions":
     """Sessions as their class describes them."""

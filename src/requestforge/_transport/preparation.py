@@ -13,7 +13,8 @@ from requestforge._transport.answers import QuickHeaders
 # A URL that no step of requests' own preparation changes: a host without capitals, no leading zero
 # in the port, a path without dot segments, no escapes, and nothing that has to be escaped.
 _PLAIN_URL = re.compile(
-    r"https?://[a-z0-9](?:[a-z0-9-]|\.(?=[a-z0-9]))*(?::[1-9][0-9]{0,4})?"
+    r"https?://[a-z0-9](?:[a-z0-9-]|\.(?=[a-z0-9]))*"
+    r"(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?"
     r"(?:/(?!\.)[\w.~:$&+,;=!*'()-]*)+(?:\?[\w.~:$&+,;=!*'()/-]+)?",
     re.ASCII,
 )

@@ -86,6 +86,7 @@ class Sending:
             streams: whether the body of the answer is left unread.
         """
         call, is_first, keeps_body = self._call, self._is_first, self._keeps_body
+        cert: Any = self._tls.client_cert
         try:
             response = self._session.request(
                 method=self._hop.method,
@@ -100,7 +101,7 @@ class Sending:
                 allow_redirects=False,
                 proxies=dict(self._environment.proxies),
                 verify=self._verify(),
-                cert=self._tls.client_cert,
+                cert=cert,
                 stream=streams,
                 hooks=self._hooks(),
             )

@@ -12,6 +12,7 @@ from requests.cookies import RequestsCookieJar
 from requestforge._fork import renew_after_fork
 from requestforge._transport.adapter import TransportAdapter
 from requestforge._transport.call import Answer, Call
+from requestforge._transport.connections import watch_pools
 from requestforge._transport.environment import Environments
 from requestforge._transport.exchange import exchange
 from requestforge._transport.preparation import quickly_prepared
@@ -73,6 +74,8 @@ class Sessions:
 
     def exchange(self, call: Call) -> Answer:
         """Send the request and give its answer; raises as `exchange.exchange` does."""
+        if call.seconds is not None and self._supplied is not None:
+            _watch(self._supplied)
         try:
             return exchange(self.current, self._environments, self._tls, call)
         finally:
@@ -113,7 +116,7 @@ class _PlainSession(Session):
         self.cookies = cookies
         self.trust_env = False
 
-    def request(  # type: ignore[override]  # noqa: PLR0917 - as requests has it
+    def request(  # noqa: PLR0917 - as requests has it
         self,
         method: Any,  # noqa: ANN401
         url: Any,  # noqa: ANN401
@@ -135,9 +138,7 @@ class _PlainSession(Session):
         """Prepare a request, send it and give its answer."""
         prepared = None
         if not (cookies or hooks or self.trust_env or self.proxies):
-            prepared = quickly_prepared(
-                self, method, url, headers, params, data, files, json, auth
-            )
+            prepared = quickly_prepared(self, method, url, headers, params, data, files, json, auth)
         if prepared is None:
             return super().request(
                 *(method, url, params, data, headers, cookies, files, auth, timeout),
@@ -180,6 +181,13 @@ class _SharedCookies(RequestsCookieJar):
         """Put the cookies of an answer in, of which most have none."""
         if "Set-Cookie" in response.info():
             super().extract_cookies(response, request)
+
+
+def _watch(session: Session) -> None:
+    """Have the connections that the session opens from now on keep deadlines, too."""
+    for adapter in session.adapters.values():
+        if isinstance(adapter, HTTPAdapter):
+            watch_pools(adapter.poolmanager)
 
 
 def _renew_lock(cookies: object) -> None:

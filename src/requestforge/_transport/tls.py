@@ -173,7 +173,8 @@ class _ContextOfFiles(SealedContext):
 
     def _stamps(self) -> object:
         """What tells one state of the files from the next."""
-        return [_stamp(path) for path in (self._ca, *(self._cert or ())[:_CERT_AND_KEY]) if path is not None]
+        paths = self._ca, *(self._cert or ())[:_CERT_AND_KEY]
+        return [_stamp(path) for path in paths if path is not None]
 
     def _make(self) -> ssl.SSLContext:
         context = create_urllib3_context(
@@ -194,7 +195,7 @@ def _trust(context: ssl.SSLContext, ca: str) -> None:
         else:
             context.load_verify_locations(cafile=ca)
     except OSError as error:
-        raise ssl.SSLError(f"The CA bundle {ca} cannot be loaded ({error})") from error
+        raise ssl.SSLError(f"The CA bundle {ca} cannot be loaded: {error}") from None
 
 
 def _show(
@@ -204,7 +205,7 @@ def _show(
         # Without a password OpenSSL would ask for one at the terminal.
         context.load_cert_chain(cert, key, password or _no_password)
     except OSError as error:
-        raise ssl.SSLError(f"The client certificate {cert} cannot be loaded ({error})") from error
+        raise ssl.SSLError(f"The client certificate {cert} cannot be loaded: {error}") from None
 
 
 def _no_password() -> NoReturn:

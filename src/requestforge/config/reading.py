@@ -121,7 +121,7 @@ def _fields(
     known = (*names, "retry")
     for key in mapping:
         if key not in known:
-            raise ValueError(f"there is no field {key!r}{_meant(key, known)}")
+            raise ValueError(f"There is no field {key!r}{_meant(key, known)}")
     fields = {key: variables.fill(value, key) for key, value in mapping.items()}
     for name in _OBJECTS.keys() & fields.keys():
         _check_objects(name, fields[name])
