@@ -98,7 +98,7 @@ def test_no_more_than_a_few_requests_are_taken_ahead(client: HttpClient, ordered
     many = client.request_many(endless(), max_workers=3, ordered=ordered)
     for _ in range(10):
         next(many)
-    many.close()  # type: ignore[attr-defined]
+    many.close()
     assert len(taken) <= 10 + 2 * 3
 
 
@@ -171,7 +171,7 @@ def test_closing_starts_nothing_more_and_waits_for_nothing(api: Server, client: 
     api.rules |= {"/1": slow, "/2": slow}
     many = client.request_many(gets(100), max_workers=2)
     assert next(many)[0] == 0
-    many.close()  # type: ignore[attr-defined]
+    many.close()
     assert set(paths(api)) <= {"/0", "/1", "/2"}
     go.set()
 

@@ -187,7 +187,11 @@ def world(servers: World) -> World:
 
 
 @pytest.fixture
-def netrc(plain_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def netrc(
+    plain_environment: None,  # noqa: ARG001 - it comes first
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A netrc file with a login for this machine."""
     file = tmp_path / "netrc"
     file.write_text(f"machine 127.0.0.1 login user password {CANARY}\n")

@@ -176,7 +176,9 @@ class HttpClient(Verbs, HttpSessionInterface):
     @property
     def adapter(self) -> "BaseAdapter":
         """The adapter of `requests` that holds the connections of all threads."""
-        return self._sessions.adapter(self._config.base_url or "https://")
+        return self._sessions.adapter(
+            f"{self._config.base_url}/" if self._config.base_url else "https://"
+        )
 
     @property
     def auth_hook(self) -> AuthHookInterface | None:

@@ -1,4 +1,5 @@
 """Proxies over real sockets: which one is used, and what it and the origin get to see."""
+# ruff: noqa: ANN401 - settings that a test tries out
 
 import logging
 import socket
@@ -162,14 +163,17 @@ class TestChoice:
 
     def test_a_changed_environment_is_read_when_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """`refresh_environment` has the next request look for proxies anew."""
-        with Loopback(reply(body=b"origin")) as origin, Loopback(forward) as proxy:
-            with HttpClient(HttpClientConfig(base_url=origin.url)) as client:
-                client.get("/")
-                monkeypatch.setenv("http_proxy", proxy.url)
-                client.get("/")
-                assert not proxy.requests
-                client.refresh_environment()
-                client.get("/")
+        with (
+            Loopback(reply(body=b"origin")) as origin,
+            Loopback(forward) as proxy,
+            HttpClient(HttpClientConfig(base_url=origin.url)) as client,
+        ):
+            client.get("/")
+            monkeypatch.setenv("http_proxy", proxy.url)
+            client.get("/")
+            assert not proxy.requests
+            client.refresh_environment()
+            client.get("/")
         assert len(proxy.requests) == 1
 
 

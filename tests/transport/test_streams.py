@@ -1,4 +1,5 @@
 """Bodies: bounded in size and time, read bit by bit, and what becomes of their connections."""
+# ruff: noqa: ANN401 - whatever requests takes
 
 import gzip
 import threading
@@ -330,7 +331,7 @@ class TestDeadlines:
         """Where no watchdog looks on, the timeouts of the sockets end the wait."""
         seen: list[Any] = []
 
-        def request(**arguments: Any) -> requests.Response:  # noqa: ANN401
+        def request(**arguments: Any) -> requests.Response:
             seen.append(arguments["timeout"])
             made = requests.Response()
             made.status_code, made._content = 200, b""  # noqa: SLF001 - as stand-ins do

@@ -1,6 +1,7 @@
 """TLS over real sockets: which certificates are trusted and shown, and what that costs."""
+# ruff: noqa: ANN401 - settings that a test tries out
 
-import datetime
+import datetime as dt
 import os
 import ssl
 import threading
@@ -11,7 +12,7 @@ import pytest
 import requests
 import trustme
 
-from loopback import Loopback, Received, reply
+from loopback import Loopback, Received, reply, takes_over
 from requestforge.client import HttpClient
 from requestforge.config import HttpClientConfig
 from requestforge.exceptions import HttpClientException, InsecureTransportWarning, SSLException
@@ -120,7 +121,7 @@ class TestTrust:
 
     def test_an_expired_certificate(self, authority: trustme.CA, bundle: str) -> None:
         """A certificate is of no use after its end."""
-        ended = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+        ended = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
         tls = server_context(authority, "127.0.0.1", not_after=ended)
         with Loopback(reply(), tls) as server:
             assert "expired" in refused(client_of(server, tls={"ca": bundle})).message
@@ -262,21 +263,21 @@ class TestGivenContexts:
     def test_it_is_used_as_it_is(self, tls: ssl.SSLContext, bundle: str) -> None:
         """A context of the caller trusts whom it trusts, and stays what it was."""
         context = ssl.create_default_context(cafile=bundle)
-        context.set_alpn_protocols(["acme-tls/1"])
+        context.set_alpn_protocols(["odd/1"])
+        tls.set_alpn_protocols(["http/1.1", "odd/1"])
         seen: list[str | None] = []
-        tls.set_alpn_protocols(["http/1.1", "acme-tls/1"])
 
-        def note(sock: Any, name: str | None, given: ssl.SSLContext) -> None:
-            seen.append(name)
+        def look(sock: Any) -> None:
+            seen.append(sock.selected_alpn_protocol())
+            sock.sendall(reply())
 
-        tls.sni_callback = note
         with (
-            Loopback(reply(), tls) as server,
+            Loopback(takes_over(look), tls) as server,
             client_of(server, tls={"ssl_context": context}) as client,
         ):
             assert client.get("/").is_success
             assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
-        assert seen == [None]
+        assert seen == ["odd/1"]
 
     def test_it_may_leave_the_name_alone(self, authority: trustme.CA, bundle: str) -> None:
         """Where it compares no names, nobody else does, either."""
@@ -313,6 +314,18 @@ class TestGivenContexts:
         """Its adapter is the caller's; what it could not be given is not ignored."""
         with requests.Session() as session, pytest.raises(ValueError, match="mount an adapter"):
             HttpClient(HttpClientConfig(tls=told), session)
+
+
+class TestBrokenLines:
+    def test_what_is_no_tls_amid_a_body(self, tls: ssl.SSLContext, bundle: str) -> None:
+        """A line that breaks below TLS ends in an error of TLS, and not in half an answer."""
+
+        def break_off(sock: Any) -> None:
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+            os.write(sock.fileno(), b"no record of TLS at all")
+
+        with Loopback(takes_over(break_off), tls) as server:
+            refused(client_of(server, verify_ssl=bundle))
 
 
 class TestCost:

@@ -1,6 +1,6 @@
 """Many requests, several at a time."""
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from operator import itemgetter
 
@@ -20,7 +20,7 @@ def send_many(
     fail_fast: bool,
     ordered: bool,
     on_progress: Progress | None,
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """What becomes of each request, by its place; arguments and errors of `request_many`."""
     given: object = max_workers
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
@@ -50,7 +50,7 @@ class _Many:
         self._done: dict[int, HttpResponse | HttpClientException] = {}
         self._broken: Exception | None = None
 
-    def items(self, *, fail_fast: bool, ordered: bool) -> Iterator[Item]:
+    def items(self, *, fail_fast: bool, ordered: bool) -> Generator[Item, None, None]:
         """Send, and give what becomes of each request."""
         pool = ThreadPoolExecutor(self._max_workers, thread_name_prefix="requestforge-many")
         waiting = enumerate(self._requests)

@@ -1,7 +1,7 @@
 # ruff: noqa: ANN401, PLR0917 - the signatures are published, and the values are what requests takes
 """What a client can be asked, all of it told in one `request`."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 from requestforge._client.many import send_many
@@ -119,7 +119,7 @@ class Verbs(HttpClientInterface):
         *,
         ordered: bool = False,
         on_progress: Callable[[int, int | None], object] | None = None,
-    ) -> Iterator[tuple[int, HttpResponse | HttpClientException]]:
+    ) -> Generator[tuple[int, HttpResponse | HttpClientException], None, None]:
         """Send many requests, several at a time, and give what becomes of each as it comes.
 
         Nothing is sent before the first item is asked for, and no more than a few requests are

@@ -4,6 +4,7 @@
 import encodings.idna  # noqa: F401
 import netrc  # noqa: F401
 from typing import Any
+from weakref import WeakValueDictionary
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
@@ -16,7 +17,6 @@ from requestforge._transport.logs import mask_logs_of_urllib3
 from requestforge._transport.tls import TlsSettings
 
 _AFTER_SCHEME = len("https://")
-_MOST_POOLS = 256
 _NO_TLS_SETTINGS = TlsSettings()
 
 mask_logs_of_urllib3()
@@ -65,7 +65,8 @@ class TransportAdapter(HTTPAdapter):
         **pool_kwargs: Any,  # noqa: ANN401 - as requests has it
     ) -> None:
         """Make the pools of requests that need no proxy."""
-        self._pools: dict[tuple[object, ...], Any] = {}
+        # Weak: a pool that urllib3 has let go, to make room for others, closes when nobody uses it.
+        self._pools: WeakValueDictionary[tuple[object, ...], Any] = WeakValueDictionary()
         super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
         watch_pools(self.poolmanager)
 
@@ -89,11 +90,8 @@ class TransportAdapter(HTTPAdapter):
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         key = url[:_AFTER_SCHEME], origin, verify, cert
         pool = self._pools.get(key)
-        # One that is closed, to make room for others or by hand, has no queue.
-        if pool is None or pool.pool is None:
+        if pool is None:
             pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
-            if len(self._pools) >= _MOST_POOLS:
-                self._pools.clear()
             self._pools[key] = pool
         return pool
 

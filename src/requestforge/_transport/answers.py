@@ -55,8 +55,7 @@ class QuickResponse(Response):
         """The cookies that the answer sets."""
         if self._jar is None:
             self._jar = RequestsCookieJar()
-            if self.raw is not None:
-                extract_cookies_to_jar(self._jar, self.request, self.raw)  # type: ignore[no-untyped-call]
+            extract_cookies_to_jar(self._jar, self.request, self.raw)  # type: ignore[no-untyped-call]
         return self._jar
 
     @cookies.setter

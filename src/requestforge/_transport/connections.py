@@ -205,7 +205,9 @@ def _watched_pool(kind: type) -> type:
 
 @cache
 def _watched_connection(kind: type) -> type:
-    # A tool that records exchanges puts a class of its own in the place of the stock one.
-    if not issubclass(kind, HTTPConnection):
+    # A tool that records exchanges puts a class of its own in the place of the stock one, which is
+    # known by its name: the tool may have been there when this module was loaded.
+    names = {(base.__module__, base.__name__) for base in kind.__mro__}
+    if ("urllib3.connection", "HTTPConnection") not in names:
         return kind
     return type(f"Watched{kind.__name__}", (_WatchedConnection, kind), {})

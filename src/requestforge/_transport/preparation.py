@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from requests import PreparedRequest, Session
+from requests import PreparedRequest, Request, Session
 from requests.structures import CaseInsensitiveDict
 
 from requestforge._transport.answers import QuickHeaders
@@ -20,46 +20,41 @@ _PLAIN_URL = re.compile(
 )
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NO_HOOKS: dict[str, list[Any]] = {"response": []}
-_NO_HEADERS: dict[str, str] = {}
+_EMPTY_IF_FALSE = frozenset({dict, list, bytes, str})
 _BODILESS = frozenset({"GET", "HEAD"})
 
 
-def quickly_prepared(  # noqa: PLR0917 - in the order in which they are prepared
-    session: Session,
-    method: Any,  # noqa: ANN401 - these are whatever requests takes
-    url: Any,  # noqa: ANN401
-    headers: Any,  # noqa: ANN401
-    params: Any,  # noqa: ANN401
-    data: Any,  # noqa: ANN401
-    files: Any,  # noqa: ANN401
-    json: Any,  # noqa: ANN401
-    auth: Any,  # noqa: ANN401
-) -> PreparedRequest | None:
-    """What `Session.prepare_request` makes of a request; None: it has to be asked itself."""
+def quickly_prepared(session: Session, request: Request) -> PreparedRequest | None:
+    """What `Session.prepare_request` makes of the request; None: it has to be asked itself."""
+    url, method = request.url, request.method
     if (
         type(url) is not str
         or type(method) is not str
         or "@" in url
-        or session.params
+        or request.cookies
+        or request.hooks != _NO_HOOKS
         or session.hooks != _NO_HOOKS
-        or (merged := _headers(session.headers, headers or _NO_HEADERS)) is None
+        or session.trust_env
+        or session.params
+        or (headers := _headers(session.headers, request.headers)) is None
     ):
         return None
     prepared = PreparedRequest()
     prepared.method = method.upper()
-    if params or not _PLAIN_URL.fullmatch(url):
-        prepared.prepare_url(url, params)
+    if request.params or not _PLAIN_URL.fullmatch(url):
+        prepared.prepare_url(url, request.params)
     else:
         prepared.url = url
-    prepared.headers = merged
-    auth = session.auth if auth is None else auth
+    prepared.headers = headers
+    auth = session.auth if request.auth is None else request.auth
     # An auth object of others may ask for the jar, as that of Digest does.
     if getattr(session.cookies, "may_hold_some", True) or getattr(auth, "may_see_cookies", auth):
         prepared.prepare_cookies(session.cookies)
-    if data or files or json is not None:
-        prepared.prepare_body(data or None, files, json)
-    elif prepared.method not in _BODILESS and "Content-Length" not in merged:
-        merged["Content-Length"] = "0"
+    data, files, json = request.data, request.files, request.json
+    if data or type(data) not in _EMPTY_IF_FALSE or files or json is not None:
+        prepared.prepare_body(data, files, json)
+    elif prepared.method not in _BODILESS and "Content-Length" not in headers:
+        headers["Content-Length"] = "0"
     if auth:
         prepared.prepare_auth(auth, url)
     return prepared

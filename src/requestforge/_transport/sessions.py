@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from http.cookiejar import Cookie
 from typing import Any
 
-from requests import Response, Session
+from requests import PreparedRequest, Request, Response, Session
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.cookies import RequestsCookieJar
 
@@ -70,7 +70,11 @@ class Sessions:
 
     def adapter(self, url: str) -> BaseAdapter:
         """What connects to a URL, for all threads."""
-        return self._adapter if self._supplied is None else self._supplied.get_adapter(url)
+        if self._supplied is None:
+            return self._adapter
+        # As it is when it is prepared: what is mounted may be so for a URL with a path.
+        has_path = "/" in url[len("https://") :]
+        return self._supplied.get_adapter(url if has_path else f"{url}/")
 
     def exchange(self, call: Call) -> Answer:
         """Send the request and give its answer; raises as `exchange.exchange` does."""
@@ -116,43 +120,27 @@ class _PlainSession(Session):
         self.cookies = cookies
         self.trust_env = False
 
-    def request(  # noqa: PLR0917 - as requests has it
+    def prepare_request(self, request: Request) -> PreparedRequest:
+        """The request with the settings of the session, as it goes over the line."""
+        return quickly_prepared(self, request) or super().prepare_request(request)
+
+    def merge_environment_settings(
         self,
-        method: Any,  # noqa: ANN401
-        url: Any,  # noqa: ANN401
-        params: Any = None,  # noqa: ANN401
-        data: Any = None,  # noqa: ANN401
-        headers: Any = None,  # noqa: ANN401
-        cookies: Any = None,  # noqa: ANN401
-        files: Any = None,  # noqa: ANN401
-        auth: Any = None,  # noqa: ANN401
-        timeout: Any = None,  # noqa: ANN401
-        allow_redirects: bool = True,
-        proxies: Any = None,  # noqa: ANN401
-        hooks: Any = None,  # noqa: ANN401
-        stream: bool | None = None,
-        verify: Any = None,  # noqa: ANN401
-        cert: Any = None,  # noqa: ANN401
-        json: Any = None,  # noqa: ANN401
-    ) -> Response:
-        """Prepare a request, send it and give its answer."""
-        prepared = None
-        if not (cookies or hooks or self.trust_env or self.proxies):
-            prepared = quickly_prepared(self, method, url, headers, params, data, files, json, auth)
-        if prepared is None:
-            return super().request(
-                *(method, url, params, data, headers, cookies, files, auth, timeout),
-                *(allow_redirects, proxies, hooks, stream, verify, cert, json),
-            )
-        return self.send(
-            prepared,
-            timeout=timeout,
-            allow_redirects=allow_redirects,
-            proxies=proxies or {},
-            stream=self.stream if stream is None else stream,
-            verify=self.verify if verify is None else verify,
-            cert=self.cert if cert is None else cert,
-        )
+        url: Any,  # noqa: ANN401 - as requests has it
+        proxies: Any,  # noqa: ANN401
+        stream: bool | None,
+        verify: Any,  # noqa: ANN401
+        cert: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """The settings of a request over those of the session."""
+        if self.trust_env or self.proxies:
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
+        return {
+            "proxies": proxies,
+            "stream": self.stream if stream is None else stream,
+            "verify": self.verify if verify is None else verify,
+            "cert": self.cert if cert is None else cert,
+        }
 
     def get_redirect_target(self, resp: Response) -> str | None:  # noqa: ARG002
         """None: without this, a request that follows no redirect prepares the next one still."""

@@ -4,9 +4,8 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -16,6 +15,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from requestforge._fork import renew_after_fork
 
 _CERT_AND_KEY = 2
+_MOST_CONTEXTS = 64
 
 Certificate = str | tuple[str, ...]
 """Path of a client's certificate; or that, the path of its key, and the key's password if any."""
@@ -66,11 +66,11 @@ class TlsSettings:
             OSError: one of the files cannot be loaded.
         """
         if self.ssl_context is not None:
-            given = _given_context(self.ssl_context)
+            given = _contexts.given(self.ssl_context)
             # None: where the context leaves the name to be compared by nobody, so does urllib3.
             return {"ssl_context": given, "assert_hostname": given.check_hostname and None}
         ca = (self.ca or DEFAULT_CA_BUNDLE_PATH) if verify is True else verify or None
-        context = _context_of_files(ca, self.client_cert or cert, self.min_version)
+        context = _contexts.of(ca, self.client_cert or cert, self.min_version)
         try:
             context.complete()
         except ssl.SSLError as error:
@@ -220,13 +220,36 @@ def _stamp(path: str) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-@lru_cache(maxsize=64)
-def _context_of_files(
-    ca: str | None, cert: Certificate | None, min_version: ssl.TLSVersion | None
-) -> SealedContext:
-    return _ContextOfFiles(ca, cert, min_version)
+class _Contexts:
+    """The contexts of this process, so that no two of them are made of the same files."""
+
+    def __init__(self) -> None:
+        self._made: dict[object, SealedContext] = {}
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """A thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+
+    def given(self, context: ssl.SSLContext) -> SealedContext:
+        """The one for a context of the caller."""
+        return self._remembered(context, lambda: SealedContext(context))
+
+    def of(
+        self, ca: str | None, cert: Certificate | None, min_version: ssl.TLSVersion | None
+    ) -> SealedContext:
+        """The one that is made of these files."""
+        key = ca, cert, min_version
+        return self._remembered(key, lambda: _ContextOfFiles(ca, cert, min_version))
+
+    def _remembered(self, key: object, make: Callable[[], SealedContext]) -> SealedContext:
+        with self._lock:
+            if key not in self._made:
+                if len(self._made) >= _MOST_CONTEXTS:
+                    del self._made[next(iter(self._made))]
+                self._made[key] = make()
+            return self._made[key]
 
 
-@lru_cache(maxsize=64)
-def _given_context(context: ssl.SSLContext) -> SealedContext:
-    return SealedContext(context)
+_contexts = _Contexts()

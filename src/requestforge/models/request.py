@@ -22,7 +22,7 @@ from requestforge._redaction import (
 __all__ = ["HttpMethod", "HttpRequest", "mask_request"]
 
 # The search for secrets takes 0.2 s for each million: an error must not wait for that.
-_LONGEST_SHOWN = 65_536
+_LONGEST_SHOWN = 131_072
 
 
 class HttpMethod(str, Enum):  # noqa: UP042 - a StrEnum has another str()
