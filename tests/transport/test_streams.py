@@ -16,11 +16,7 @@ from loopback import Loopback, in_turn, reply, takes_over
 from requestforge._transport.call import Answer, Body, Call
 from requestforge._transport.opening import open_sessions
 from requestforge._transport.sessions import Sessions
-from requestforge.exceptions import (
-    ConnectionException,
-    HttpClientException,
-    TimeoutException,
-)
+from requestforge.exceptions import ConnectionException, HttpClientException, TimeoutException
 
 MIB = 1024 * 1024
 GOOD = reply(body=b"good")

@@ -13,6 +13,7 @@ import requests
 import trustme
 
 from loopback import Loopback, Received, reply, takes_over
+from requestforge._transport.adapter import TransportAdapter
 from requestforge.client import HttpClient
 from requestforge.config import HttpClientConfig
 from requestforge.exceptions import HttpClientException, InsecureTransportWarning, SSLException
@@ -358,6 +359,26 @@ class TestCost:
             for client in clients:
                 client.close()
         assert (len(server.requests), len(loads)) == (24, 1)
+
+    def test_many_bundles_are_no_leak(
+        self, monkeypatch: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        """Of many bundles the latest are remembered, and the first is read once more."""
+        loads: list[object] = []
+        load = ssl.SSLContext.load_verify_locations
+
+        def counting(context: ssl.SSLContext, cafile: str) -> None:
+            loads.append(cafile)
+            load(context, cafile)
+
+        monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counting)
+        prepared = requests.Request("GET", "https://a.example/").prepare()
+        paths = [str(tmp_path / f"{number}.pem") for number in range(70)]
+        for path in paths:
+            authority.cert_pem.write_to_path(path)
+        for path in (*paths, paths[-1], paths[0]):
+            TransportAdapter().get_connection_with_tls_context(prepared, verify=path)
+        assert loads == [*paths, paths[0]]
 
     def test_connections_are_used_again(self, tls: ssl.SSLContext, bundle: str) -> None:
         """A second request needs no second handshake."""

@@ -1,8 +1,10 @@
 """Connections of urllib3 that the watchdog can hang up, and pools of them."""
 
 import os
+import queue
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
@@ -36,10 +38,51 @@ def watch_pools(manager: Any) -> None:  # noqa: ANN401 - of urllib3, or of its S
     manager.pool_classes_by_scheme = {scheme: _watched_pool(kind) for scheme, kind in kinds.items()}
 
 
+class _Stack:
+    """What a pool keeps connections in, if nobody waits for one: last in, first out.
+
+    Args:
+        maxsize: the most that it holds.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        self.maxsize = maxsize
+        self._lock = threading.Lock()
+        self._kept: list[Any] = []
+
+    def put(self, item: Any, block: bool = False) -> None:  # noqa: ANN401, ARG002
+        """Keep it, if there is room.
+
+        Raises:
+            queue.Full: there is none.
+        """
+        with self._lock:
+            if len(self._kept) >= self.maxsize > 0:
+                raise queue.Full
+            self._kept.append(item)
+
+    def get(self, block: bool = False, timeout: float | None = None) -> Any:  # noqa: ANN401, ARG002
+        """The one that came last.
+
+        Raises:
+            queue.Empty: there is none.
+        """
+        try:
+            return self._kept.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def qsize(self) -> int:
+        """How many there are."""
+        return len(self._kept)
+
+
 class _WatchedPool(_Pool):
     """A pool that takes a connection from its exchange before another may get it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as urllib3 has it
+        if not kwargs.get("block"):
+            self.QueueCls = _Stack  # type: ignore[assignment]
         super().__init__(*args, **kwargs)
         renew_after_fork(self)
 
@@ -57,7 +100,7 @@ class _WatchedPool(_Pool):
                 self.pool.put(None)
 
     def _put_conn(self, conn: Any) -> None:  # noqa: ANN401
-        if isinstance(conn, _WatchedConnection) and conn.watch is not None:
+        if isinstance(conn, _WatchedConnection):
             let_go(conn)
         super()._put_conn(conn)
 

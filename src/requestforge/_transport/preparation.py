@@ -19,6 +19,7 @@ _PLAIN_URL = re.compile(
     re.ASCII,
 )
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_USUAL_VALUE = re.compile(r"(?:\S[^\r\n]*)?")
 _NO_HOOKS: dict[str, list[Any]] = {"response": []}
 _EMPTY_IF_FALSE = frozenset({dict, list, bytes, str})
 _BODILESS = frozenset({"GET", "HEAD"})
@@ -72,9 +73,7 @@ def _headers(
             type(name) is not str
             or type(value) is not str
             or not _is_usual(name)
-            or value[:1].isspace()
-            or "\n" in value
-            or "\r" in value
+            or not _USUAL_VALUE.fullmatch(value)
         ):
             return None
     return QuickHeaders.of(pairs)

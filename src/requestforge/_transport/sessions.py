@@ -11,6 +11,7 @@ from requests.cookies import RequestsCookieJar
 
 from requestforge._fork import renew_after_fork
 from requestforge._transport.adapter import TransportAdapter
+from requestforge._transport.answers import QuickHeaders
 from requestforge._transport.call import Answer, Call
 from requestforge._transport.connections import watch_pools
 from requestforge._transport.environment import Environments
@@ -117,6 +118,7 @@ class _PlainSession(Session):
         super().__init__()
         self.mount("https://", adapter)
         self.mount("http://", adapter)
+        self.headers = QuickHeaders.of(self.headers.items())
         self.cookies = cookies
         self.trust_env = False
 

@@ -162,14 +162,12 @@ class _ContextOfFiles(SealedContext):
 
     def complete(self) -> ssl.SSLContext:
         """As described for the class it stands for."""
-        stamps = self._stamps()
-        made = self._made
-        if made is None or made[0] != stamps:
-            with self._lock:
-                made = self._made
-                if made is None or made[0] != stamps:
-                    made = self._made = stamps, self._make()
-        return made[1]
+        # Locked as a whole, so that connections that begin together load the files once.
+        with self._lock:
+            stamps = self._stamps()
+            if self._made is None or self._made[0] != stamps:
+                self._made = stamps, self._make()
+            return self._made[1]
 
     def _stamps(self) -> object:
         """What tells one state of the files from the next."""
