@@ -1,5 +1,7 @@
 """HttpClient.request_many: many requests, several at a time."""
+# ruff: noqa: ANN401 - values that are none of what the types say
 
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +11,11 @@ import pytest
 from client_server import Reply, Seen, Server
 from requestforge.client import HttpClient
 from requestforge.config import HttpClientConfig
-from requestforge.exceptions import ConnectionException, HttpClientException
+from requestforge.exceptions import (
+    ConnectionException,
+    HttpClientException,
+    RequestBuildException,
+)
 from requestforge.models import HttpRequest, HttpResponse
 
 pytestmark = pytest.mark.compat
@@ -137,12 +143,29 @@ def test_failures_are_items(api: Server, client: HttpClient) -> None:
 
 
 def test_other_errors_are_wrapped(client: HttpClient) -> None:
-    """What is no request fails as an HttpClientException that is caused by its error."""
-    requests: Any = ["/no-request", HttpRequest("GET", "/")]
-    items = dict(client.request_many(requests))
+    """What is no failure of a request is an HttpClientException that is caused by its error."""
+    strange: Any = StrangeText("/")
+    items = dict(client.request_many([HttpRequest("GET", strange), HttpRequest("GET", "/")]))
     assert type(items[0]) is HttpClientException
-    assert type(items[0].__cause__) is AttributeError
+    assert type(items[0].__cause__) is LookupError
     assert isinstance(items[1], HttpResponse)
+
+
+class StrangeText(str):
+    """A URL that cannot be looked at."""
+
+    __slots__ = ()
+
+    def isascii(self) -> bool:
+        raise LookupError
+
+
+def test_what_is_no_request_is_refused(client: HttpClient) -> None:
+    """RequestBuildException, which says what it is."""
+    requests: Any = ["/no-request", None]
+    items = [item for _, item in client.request_many(requests, ordered=True)]
+    assert [type(item) for item in items] == [RequestBuildException] * 2
+    assert "not a str" in str(items[0])
 
 
 def test_fail_fast_raises_the_first_failure_and_begins_nothing_more(
@@ -234,3 +257,22 @@ def test_requests_run_at_the_same_time(api: Server, client: HttpClient) -> None:
     api.rules |= {f"/{number}": meet for number in range(4)}
     items = dict(client.request_many(gets(4), max_workers=4))
     assert all(isinstance(item, HttpResponse) for item in items.values())
+
+
+def test_another_process_cannot_go_on_with_it(client: HttpClient) -> None:
+    """In a forked child the next item is an HttpClientException, since no worker came along."""
+    many = client.request_many(gets(50), max_workers=1)
+    next(many)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover - in the child
+        try:
+            list(many)
+        except HttpClientException as error:
+            os.write(writing, str(error).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        assert "in another process" in told.read()
+    os.waitpid(child, 0)
+    assert len(list(many)) == 49

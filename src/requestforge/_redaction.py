@@ -35,12 +35,16 @@ _EXACT = frozenset({"code", "pin", "otp", "key", "jwt", "session", "sessionid"})
 
 _DEEPEST = 64
 _NESTED_TEXTS = 3
+_LONGEST_KNOWN_NAME = 256
+_SHORT_SECRET = 4
+_WINDOW = 65_536
 
 # A key of this process alone: eight digits in a log then cannot be tried against guessed secrets.
 _FINGERPRINT_KEY = os.urandom(32)
 
 # The patterns are compiled at their first use (`re` keeps them), since most processes never fail.
-# Each starts at the border of a run, so that none scans a long run more than once.
+# Each starts at the border of a run, so that none scans a long run more than once; what may stand
+# before a name and is not looked for is never part of a pattern.
 _QUOTED = r""" "(?:\\.|[^"\\])*+(?:"|\\?\Z) | '(?:\\.|[^'\\])*+(?:'|\\?\Z) """
 _URL = r"""(?i)(?<![a-z0-9+.-])(?:https?:|[a-z0-9+.-]+:[/\\]{2}|[/\\]{2})[^\s'"<>]*"""
 _URL_START = r"(?i)\s*(?:https?:[/\\]*|[a-z][a-z0-9+.-]*:[/\\]{2,}|[/\\]{2,})"
@@ -60,7 +64,7 @@ _NAMED = (
         rf"""(?xs) b?(?:{_QUOTED}) | [\[{{(].* | [^\s&'"<>]+""",
     ),
     (
-        r"""\\*["']([^"'\\]{1,128})\\*["']\s*:\s*""",
+        r"""["']([^"'\\]{1,128})\\*["']\s*:\s*""",
         rf"""(?xs) \\+(?:{_QUOTED})                   # in a quoted text there is no telling its end
           | b?(?:{_QUOTED})(?=\s*(?:[,}}\])]|\Z))  # in prose a quotation goes on otherwise
           | [\[{{].* | -?\d[^\s,}}\])]*""",
@@ -104,7 +108,10 @@ def is_sensitive(name: object, extra: frozenset[str] = NO_NAMES) -> bool:
         name: the name; case, '-' and '_' do not matter.
         extra: further sensitive names.
     """
-    return _is_sensitive_name(_text(name), extra)
+    text = _text(name)
+    # A server may write names without end: long ones are not remembered.
+    look = _is_sensitive_word if len(text) <= _LONGEST_KNOWN_NAME else _is_sensitive_name
+    return look(text, extra)
 
 
 def mask_headers(headers: Mapping[str, object], extra: frozenset[str] = NO_NAMES) -> dict[str, Any]:
@@ -169,6 +176,25 @@ def mask_body(body: str | bytes, extra: frozenset[str] = NO_NAMES) -> str:
     return mask_text(text, extra)
 
 
+def mask_start(text: str, length: int, extra: frozenset[str] = NO_NAMES) -> str:
+    """The first characters of what `mask_body` gives, at a cost that has an upper bound.
+
+    Of a long text only so much is masked as surely can be: a word that may go on, and be told for
+    a secret by what follows, is left out.
+
+    Args:
+        text: of a body.
+        length: characters that are given at most.
+        extra: sensitive names beyond the built-in ones.
+    """
+    if len(text) > _WINDOW:
+        window = text[:_WINDOW]
+        text = window[: len(window) - len(re.split(r"[\s\"'<>]", window)[-1])]
+        if not text:
+            return MASK
+    return mask_body(text, extra)[:length]
+
+
 def mask_text(text: str, extra: frozenset[str] = NO_NAMES) -> str:
     """Free text, such as a foreign exception's, without the credentials that can be told in it.
 
@@ -179,9 +205,13 @@ def mask_text(text: str, extra: frozenset[str] = NO_NAMES) -> str:
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
-    """The text with each of these secrets, as it is or percent- or JSON-encoded, masked."""
+    """The text with each of these secrets, as it is or percent- or JSON-encoded, masked.
+
+    Of three characters or fewer it is masked where it stands alone: words that happen to hold such
+    letters tell nothing.
+    """
     forms = {
-        form
+        form: _alone(form) if len(secret) < _SHORT_SECRET else re.escape(form)
         for secret in secrets
         if secret
         for form in (
@@ -195,7 +225,8 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
     if not forms:
         return text
     longest_first = sorted(forms, key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, longest_first)), MASK, text, flags=re.IGNORECASE)
+    pattern = "|".join(forms[form] for form in longest_first)
+    return re.sub(pattern, MASK, text, flags=re.IGNORECASE)
 
 
 def clean_text(text: str, limit: int = 200, secrets: Iterable[str] = ()) -> str:
@@ -240,6 +271,10 @@ def _is_masked(name: object, extra: frozenset[str]) -> bool:
 
 
 @lru_cache(maxsize=2048)
+def _is_sensitive_word(name: str, extra: frozenset[str]) -> bool:
+    return _is_sensitive_name(name, extra)
+
+
 def _is_sensitive_name(name: str, extra: frozenset[str]) -> bool:
     plain = _plain(name)
     if plain in _EXACT or any(plain == _plain(other) for other in extra):
@@ -247,6 +282,10 @@ def _is_sensitive_name(name: str, extra: frozenset[str]) -> bool:
     # token_type names a scheme (RFC 6749 section 7.1), and so does subject_token_type (RFC 8693).
     rest = plain.replace("tokentype", "")
     return any(part in rest for part in _PARTS)
+
+
+def _alone(form: str) -> str:
+    return rf"(?<!\w){re.escape(form)}(?!\w)"
 
 
 def _plain(name: str) -> str:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from requestforge import instrumentation
 from requestforge._client.added_hooks import extra_hooks, idempotency_headers, masking
-from requestforge._client.arriving import Arrived, response_of, whole
+from requestforge._client.arriving import Arrived
 from requestforge._client.asking import Asking
-from requestforge._client.calls import Calls
 from requestforge._client.credentials import Credentials, carries_credential
 from requestforge._client.deadline import out_of_time, passes_deadline
+from requestforge._client.exchanging import Exchanges
 from requestforge._client.hook_calls import (
     Prepared,
     addressed,
@@ -46,11 +46,8 @@ from requestforge._redaction import error_text
 from requestforge._transport.opening import open_sessions
 from requestforge.config import HttpClientConfig, HttpClientConfigBuilder
 from requestforge.events import (
-    RequestFailed,
     RequestReplayed,
     RequestRetried,
-    RequestSent,
-    ResponseReceived,
 )
 from requestforge.exceptions import AuthenticationException, HttpClientException
 from requestforge.interfaces import AuthHookInterface, HttpSessionInterface
@@ -94,7 +91,6 @@ class HttpClient(Verbs, HttpSessionInterface):
         self._config = config = HttpClientConfig() if config is None else config
         self._credentials = Credentials(config)
         self._targets = Targets(config.base_url)
-        self._calls = Calls(config, self._credentials)
         self._tell = Telling(self._targets, self._credentials.names)
         self._limits = Limits(config, self._tell)
         self._sessions = open_sessions(
@@ -104,6 +100,9 @@ class HttpClient(Verbs, HttpSessionInterface):
             tls=config.tls,
             proxies=config.proxies,
             environment=config.environment,
+        )
+        self._exchanges = Exchanges(
+            config, self._credentials, self._limits, self._tell, self._sessions
         )
         names = self._credentials.names
         request_hooks = masking((*config.request_hooks, *extra_hooks(config)), names)
@@ -132,8 +131,8 @@ class HttpClient(Verbs, HttpSessionInterface):
             HttpClientException: any other failure, such as a redirect that was not followed, or
                 the client is closed.
         """
-        with self._asking(request):
-            context = RequestContext(frozen(request))
+        with Asking(request, self._credentials.names):
+            context = self._context(request)
             with self._limits.place(context):
                 return self._send(context, streams=False).response
 
@@ -160,8 +159,8 @@ class HttpClient(Verbs, HttpSessionInterface):
         """
         request = HttpRequest(method, url, **kwargs)
         with ExitStack() as held:
-            with self._asking(request):
-                context = RequestContext(frozen(request))
+            with Asking(request, self._credentials.names):
+                context = self._context(request)
                 held.enter_context(self._limits.place(context))
                 response, answer = self._send(context, streams=True)
             streamed = StreamResponse(response, answer.body)
@@ -213,10 +212,10 @@ class HttpClient(Verbs, HttpSessionInterface):
         msg = "An HttpClient cannot be pickled; make one in each process from its configuration."
         raise TypeError(msg)
 
-    def _asking(self, request: HttpRequest) -> Asking:
+    def _context(self, request: HttpRequest) -> RequestContext:
         if self._sessions.is_closed:
             raise HttpClientException("The client is closed; make another one.")
-        return Asking(request, self._credentials.names)
+        return RequestContext(frozen(request))
 
     def _send(self, context: RequestContext, *, streams: bool) -> Arrived:
         total, strategy = self._config.total_timeout, self._config.retry_strategy
@@ -236,14 +235,15 @@ class HttpClient(Verbs, HttpSessionInterface):
 
     def _send_with_retries(self, context: RequestContext, *, streams: bool) -> Arrived:
         strategy = self._config.retry_strategy
-        body = Streams(context.request)
+        original = context.request
+        body = Streams(original)
         while True:
             outcome = self._attempt(context, streams=streams)
             if isinstance(outcome, Arrived):
                 return outcome
             failure, arrived = outcome.failure, outcome.arrived
             wait = wait_before_retry(strategy, context, outcome, self._keys)
-            if wait is not None and not self._may_retry(wait, body, context):
+            if wait is not None and not self._may_retry(wait, context, body, outcome.body):
                 wait = None
             if wait is None and arrived is not None and not self._raises(arrived.response):
                 return arrived
@@ -257,11 +257,13 @@ class HttpClient(Verbs, HttpSessionInterface):
             if wait > 0:
                 instrumentation.sleep(wait)
             context.increment_attempt()
+            # Whatever hooks have made of it.
+            context.request = original
 
-    def _may_retry(self, wait: float, body: Streams, context: RequestContext) -> bool:
+    def _may_retry(self, wait: float, context: RequestContext, *bodies: Streams | None) -> bool:
         return (
             not passes_deadline(wait)
-            and body.rewind()
+            and all(body.rewind() for body in bodies if body is not None)
             and self._limits.may_retry(context.origin, wait)
         )
 
@@ -270,30 +272,34 @@ class HttpClient(Verbs, HttpSessionInterface):
         tell_error_hooks(self._error_hooks, failure, context)
 
     def _attempt(self, context: RequestContext, *, streams: bool) -> Arrived | Failed:
-        request = context.request
+        request, body = context.request, None
         try:
-            prepared = self._through_request_hooks(context)
-            request = prepared.request
-            context.origin = prepared.target.text
-            self._limits.take_turn(context)
+            try:
+                prepared = self._through_request_hooks(context)
+                request, body = prepared.request, prepared.body
+                context.origin = prepared.target.text
+                self._limits.take_turn(context)
+            except HttpClientException as error:
+                self._tell.of_failure(error, context, request)
+                raise
             arrived = self._send_with_auth(prepared, context, streams=streams)
         except AuthenticationException as error:
             late = passes_deadline(0)
-            return Failed(request, out_of_time(context, error) if late else error)
+            return Failed(request, out_of_time(context, error) if late else error, body=body)
         except HttpClientException as error:
-            return Failed(request, error)
-        response = arrived.response
-        if self._response_hooks:
-            response = through_response_hooks(self._response_hooks, response, context)
-            arrived = Arrived(response, arrived.answer)
+            return Failed(request, error, body=body)
         try:
+            if self._response_hooks:
+                response = through_response_hooks(self._response_hooks, arrived.response, context)
+                arrived = Arrived(response, arrived.answer)
+            response = arrived.response
             is_failure = self._raises(response) or calls_retryable(
                 self._config.retry_strategy, response.status_code
             )
-        except StrategyFailed:
+        except BaseException:
             arrived.close()
             raise
-        return Failed(request, status_failure(response), arrived) if is_failure else arrived
+        return Failed(request, status_failure(response), arrived, body) if is_failure else arrived
 
     def _through_request_hooks(self, context: RequestContext) -> Prepared:
         if self._request_hooks:
@@ -310,13 +316,12 @@ class HttpClient(Verbs, HttpSessionInterface):
     ) -> Arrived:
         hook = self._config.auth_hook
         asked = prepared.request
+        if hook is None:
+            return self._exchanges.send(prepared, context, asked, streams=streams)
         unsigned = addressed(prepared, self._targets)
-        if hook is None or not wants_credential(hook, unsigned):
-            return self._send_once(prepared, context, asked, streams=streams)
-        credentials, targets = self._credentials, self._targets
-        signed = with_credential(hook, unsigned, context, credentials, targets)
+        signed = self._signed(hook, unsigned, context)
         while True:
-            arrived = self._send_once(signed, context, asked, streams=streams)
+            arrived = self._exchanges.send(signed, context, asked, streams=streams)
             response, answer = arrived
             if answer.left_origin or not signed.is_signed:
                 return arrived
@@ -330,7 +335,7 @@ class HttpClient(Verbs, HttpSessionInterface):
             # After a change of the method it was no more than a look at what came of the request.
             if answer.changed_method or not prepared.body.rewind():
                 return arrived
-            renewed = with_new_credential(hook, unsigned, context, credentials, targets)
+            renewed = with_new_credential(hook, unsigned, context, self._credentials, self._targets)
             if renewed is None:
                 return arrived
             arrived.close()
@@ -338,34 +343,16 @@ class HttpClient(Verbs, HttpSessionInterface):
             replay = context.metadata["auth_retry"]
             self._tell(RequestReplayed, context, asked, status_code=status, replay=replay)
 
-    def _send_once(
-        self, prepared: Prepared, context: RequestContext, asked: HttpRequest, *, streams: bool
-    ) -> Arrived:
-        """The answer to one exchange, which counts for the circuit of its origin."""
-        call = self._calls.call(prepared, streams=streams)
-        if call.seconds is not None and call.seconds <= 0:
-            raise out_of_time(context)
-        permit = self._limits.enter(context)
-        if instrumentation.observers:
-            self._tell(RequestSent, context, asked)
-        started = instrumentation.monotonic()
+    def _signed(
+        self, hook: AuthHookInterface, prepared: Prepared, context: RequestContext
+    ) -> Prepared:
         try:
-            answer = self._sessions.exchange(call)
-            if answer.status_code >= _LOWEST_ERROR:
-                answer = whole(answer)
-        except BaseException as error:
-            if isinstance(error, HttpClientException):
-                self._tell(RequestFailed, context, asked, error=error_text(error))
-            self._limits.leave(context, permit, error)
+            if wants_credential(hook, prepared):
+                return with_credential(hook, prepared, context, self._credentials, self._targets)
+        except HttpClientException as error:
+            self._tell.of_failure(error, context, prepared.request)
             raise
-        seconds = instrumentation.monotonic() - started
-        response = response_of(answer, asked, seconds)
-        if instrumentation.observers:
-            status = answer.status_code
-            self._tell(ResponseReceived, context, asked, status_code=status, seconds=seconds)
-        self._limits.leave(context, permit, response)
-        self._limits.heed(context.origin, response)
-        return Arrived(response, answer)
+        return prepared
 
     def _raises(self, response: HttpResponse) -> bool:
         return self._config.raise_for_status and response.status_code >= _LOWEST_ERROR

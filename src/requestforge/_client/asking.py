@@ -30,7 +30,11 @@ class Asking(also_sensitive):
     ) -> None:
         """Add the request to the error, if there is one."""
         try:
-            if isinstance(error, HttpClientException) and "request" not in error.context:
+            if (
+                isinstance(error, HttpClientException)
+                and "request" not in error.context
+                and isinstance(self._request, HttpRequest)
+            ):
                 error.context["request"] = mask_request(self._request)
         finally:
             super().__exit__(kind, error, traceback)

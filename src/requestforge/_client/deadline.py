@@ -11,6 +11,16 @@ def passes_deadline(seconds: float) -> bool:
     return left is not None and left <= seconds
 
 
+def stop_if_late(context: RequestContext) -> None:
+    """Send nothing more once the time is over.
+
+    Raises:
+        TimeoutException: it is.
+    """
+    if passes_deadline(0):
+        raise out_of_time(context)
+
+
 def out_of_time(context: RequestContext, cause: BaseException | None = None) -> TimeoutException:
     """The error of a request whose time is over before its answer is there."""
     failure = TimeoutException(

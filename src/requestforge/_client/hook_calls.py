@@ -8,7 +8,9 @@ from typing import NamedTuple, cast
 from requestforge import instrumentation
 from requestforge._client.challenges import is_past_refreshing
 from requestforge._client.credentials import Credentials
-from requestforge._client.outgoing import Streams, frozen
+from requestforge._client.deadline import passes_deadline
+from requestforge._client.outgoing import Streams, check, frozen
+from requestforge._client.retrying import seconds
 from requestforge._client.targets import Targets
 from requestforge._origins import Target
 from requestforge._portable import describe, without_secrets
@@ -86,11 +88,11 @@ def through_request_hooks(
     for hook, carries in hooks:
         if not carries:
             request = _after(hook, request, context)
-        elif credentials.may_go_to(targets.of(request.url).origin):
+        elif credentials.may_go_to(_target(request, targets).origin):
             before = _by_lower_name(request)
             request = _after(hook, request, context)
             added |= _changed(before, request)
-    target = targets.of(request.url)
+    target = _target(request, targets)
     may_sign = credentials.may_go_to(target.origin)
     if added and not may_sign:
         # A later hook has sent the request elsewhere.
@@ -107,9 +109,22 @@ def through_response_hooks(
     for hook in hooks:
         try:
             changed: object = hook.after_response(response, context)
-            response = changed if isinstance(changed, HttpResponse) else response
+            if isinstance(changed, HttpResponse):
+                response = _checked(changed)
         except Exception as error:  # noqa: BLE001 - a hook may raise anything
             _log_failure("Response", hook, error)
+    return response
+
+
+def _checked(response: HttpResponse) -> HttpResponse:
+    status: object = response.status_code
+    content: object = response.content
+    if not isinstance(status, int) or not isinstance(content, bytes):
+        msg = (
+            f"after_response gave an answer whose status is a {type(status).__name__} and whose "
+            f"content is {type(content).__name__}, not int and bytes"
+        )
+        raise TypeError(msg)
     return response
 
 
@@ -174,7 +189,7 @@ def with_credential(
         added |= prepared.credentials
         if type(hook) in _OWN:
             return Prepared(request, prepared.target, True, prepared.body, added, is_changed)  # noqa: FBT003
-        target = targets.of(request.url)
+        target = _target(request, targets)
         may_sign = credentials.may_go_to(target.origin)
         return Prepared(request, target, may_sign, Streams(request), added, is_changed)
     raise failure from failure.original_exception
@@ -189,11 +204,15 @@ def with_new_credential(
 ) -> Prepared | None:
     """The same for a replay, which is counted, after as long a pause as the hook's strategy says.
 
-    None if the strategy or the hook failed, which is logged.
+    None if the strategy or the hook failed, which is logged, or the pause would take all the time
+    that is left.
     """
     replays = _replays(context)
     try:
-        delay = 0.0 if hook.retry_strategy is None else hook.retry_strategy.get_delay(replays)
+        strategy = hook.retry_strategy
+        delay = 0.0 if strategy is None else seconds(strategy.get_delay(replays))
+        if passes_deadline(delay):
+            return None
         if delay > 0:
             instrumentation.sleep(delay)
         signed = with_credential(hook, prepared, context, credentials, targets)
@@ -266,6 +285,11 @@ def _is_worth_renewing(
     )
 
 
+def _target(request: HttpRequest, targets: Targets) -> Target:
+    check(request)
+    return targets.of(request.url)
+
+
 def _replays(context: RequestContext) -> int:
     count: int = context.metadata.get(_REPLAYS, 0)
     return count
@@ -318,7 +342,7 @@ def _changed(before: dict[str, str], request: HttpRequest) -> frozenset[str]:
 
 
 def _by_lower_name(request: HttpRequest) -> dict[str, str]:
-    return {name.lower(): value for name, value in (request.headers or {}).items()}
+    return {str(name).lower(): value for name, value in (request.headers or {}).items()}
 
 
 def _auth_failure(hook: AuthHookInterface, error: Exception) -> AuthenticationException:

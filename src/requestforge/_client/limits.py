@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from requestforge import instrumentation
+from requestforge._client.arriving import Arrived
 from requestforge._client.deadline import out_of_time, passes_deadline
 from requestforge._client.retrying import ask
 from requestforge._client.telling import Telling
@@ -13,6 +14,7 @@ from requestforge._limits.bulkhead import Bulkhead
 from requestforge._limits.rate import RateLimiter
 from requestforge.config import HttpClientConfig
 from requestforge.events import RequestLimited
+from requestforge.exceptions import HttpClientException
 from requestforge.interfaces import RetryStrategyInterface
 from requestforge.models import HttpResponse, RequestContext
 from requestforge.retry import CircuitBreaker
@@ -93,16 +95,20 @@ class Limits:
             raise
 
     def leave(
-        self, context: RequestContext, permit: Permit | None, outcome: HttpResponse | BaseException
+        self, context: RequestContext, permit: Permit | None, outcome: Arrived | BaseException
     ) -> None:
         """Report how the exchange ended.
 
         Raises:
             StrategyFailed: as `ask`.
         """
+        reported = outcome.response if isinstance(outcome, Arrived) else outcome
         if permit is not None:
-            permit.leave(outcome)
-        self._report(context, outcome)
+            if _is_from_elsewhere(outcome):
+                permit.end(failed=False)
+            else:
+                permit.leave(reported)
+        self._report(context, reported)
 
     def heed(self, origin: str, response: HttpResponse) -> None:
         """Learn from the answer how fast the origin wants to be asked."""
@@ -113,7 +119,7 @@ class Limits:
         """Whether a retry after this wait would be sent and the budget has one, which it spends."""
         if self.breaker is not None and self.breaker.retry_after(origin) > wait:
             return False
-        if self._rate is not None and not self._rate.admits(origin, wait):
+        if self._rate is not None and not self._rate.admits(origin, wait, time_left()):
             return False
         return self._budget is None or self._budget.withdraw(origin)
 
@@ -131,6 +137,13 @@ class Limits:
         judge = self._judge
         if judge is not None:
             ask(judge, judge.after_attempt, context, outcome)
+
+
+def _is_from_elsewhere(outcome: Arrived | BaseException) -> bool:
+    """Whether the origin has answered, by a redirect to another one, which this came of."""
+    if isinstance(outcome, Arrived):
+        return outcome.answer.left_origin
+    return isinstance(outcome, HttpClientException) and "redirected_to" in outcome.context
 
 
 def _judge(strategy: object) -> RetryStrategyInterface | None:

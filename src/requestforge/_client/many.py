@@ -1,5 +1,6 @@
 """Many requests, several at a time."""
 
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from operator import itemgetter
@@ -49,6 +50,7 @@ class _Many:
         self._under_way: dict[Future[HttpResponse], int] = {}
         self._done: dict[int, HttpResponse | HttpClientException] = {}
         self._broken: Exception | None = None
+        self._process = os.getpid()
 
     def items(self, *, fail_fast: bool, ordered: bool) -> Generator[Item, None, None]:
         """Send, and give what becomes of each request."""
@@ -91,6 +93,11 @@ class _Many:
 
     def _collect(self) -> list[int]:
         """Wait until something is done; the places of what is, in order."""
+        if os.getpid() != self._process:
+            raise HttpClientException(
+                "These requests were begun in another process, whose workers are not in this one: "
+                "call request_many in the process that reads its items."
+            )
         futures = wait(self._under_way, return_when=FIRST_COMPLETED).done
         finished = sorted(
             ((self._under_way.pop(future), future) for future in futures), key=itemgetter(0)

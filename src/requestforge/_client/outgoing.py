@@ -73,15 +73,16 @@ def _may_hold_streams(request: HttpRequest) -> bool:
     )
 
 
-def frozen(request: HttpRequest) -> HttpRequest:
-    """The request with copies of what its owner could change while it is under way.
-
-    Iterators in its query and form fields become lists, so that they can be sent more than once.
+def check(request: object) -> None:
+    """Refuse what is no request, or one whose URL and headers are none.
 
     Raises:
-        RequestBuildException: its URL is no text, its headers are no mapping, or an iterator
-            failed.
+        RequestBuildException: it is not.
     """
+    if not isinstance(request, HttpRequest):
+        raise RequestBuildException(
+            f"A request must be an HttpRequest, not a {type(request).__name__}."
+        )
     url: object = request.url
     if not isinstance(url, str):
         raise RequestBuildException(f"The URL must be a text, not a {type(url).__name__}.")
@@ -90,13 +91,30 @@ def frozen(request: HttpRequest) -> HttpRequest:
         raise RequestBuildException(
             f"The headers must be a mapping of names to values, not a {type(headers).__name__}."
         )
+
+
+def frozen(request: HttpRequest) -> HttpRequest:
+    """The request with copies of what its owner could change while it is under way.
+
+    Iterators in its query and form fields become lists, so that they can be sent more than once.
+
+    Raises:
+        RequestBuildException: as `check`; or an iterator failed, or a value holds itself.
+    """
+    check(request)
+    headers = request.headers
     if request.json_data is None and not _may_hold_streams(request):
         return with_other_headers(request, dict(headers)) if headers else request
-    copies: dict[str, Any] = {
-        name: copy
-        for name, copied in _COPIES.items()
-        if (copy := copied(value := getattr(request, name))) is not value
-    }
+    try:
+        copies: dict[str, Any] = {
+            name: copy
+            for name, copied in _COPIES.items()
+            if (copy := copied(value := getattr(request, name))) is not value
+        }
+    except RecursionError:
+        raise RequestBuildException(
+            "The request cannot be built: its query or body is nested too deep, or holds itself."
+        ) from None
     return replace(request, **copies) if copies else request
 
 
@@ -114,10 +132,10 @@ def timeouts(request: HttpRequest, defaults: tuple[float, float]) -> tuple[float
         connect, read = (
             _seconds(value, default) for value, default in zip(pair, defaults, strict=True)
         )
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, ArithmeticError):
         raise RequestBuildException(
-            f"The timeout {given!r} is neither a number of seconds nor a pair of them to connect "
-            "and to read, positive and finite; None or 0 stands for the client's default."
+            f"The timeout{_shown(given)} is neither a number of seconds nor a pair of them to "
+            "connect and to read, positive and finite; None or 0 stands for the client's default."
         ) from None
     return min(connect, _LONGEST), min(read, _LONGEST)
 
@@ -154,7 +172,11 @@ class DefaultHeaders:
 
 def unauthorized(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers less Authorization."""
-    return {name: value for name, value in headers.items() if name.lower() != "authorization"}
+    return {
+        name: value
+        for name, value in headers.items()
+        if str(_text(name)).lower() != "authorization"
+    }
 
 
 def _merged(
@@ -214,10 +236,12 @@ def _files(files: object) -> Iterable[object]:
 
 
 def _copied(value: object) -> object:
-    """A copy of dicts, lists and byte arrays; whatever else is the value itself."""
-    if type(value) is dict:
+    """A copy of mappings, lists and byte arrays; whatever else is the value itself."""
+    if type(value) in _UNCHANGING:
+        return value
+    if isinstance(value, Mapping):
         return {key: _copied(item) for key, item in value.items()}
-    if type(value) is list:
+    if isinstance(value, list):
         return [_copied(item) for item in value]
     if type(value) is tuple:
         items = tuple(map(_copied, value))
@@ -281,6 +305,8 @@ def _read_out(value: Any) -> list[object]:  # noqa: ANN401 - an iterable
     raise failure from failure.original_exception
 
 
+_UNCHANGING = frozenset({str, bytes, int, float, bool, type(None)})
+
 _COPIES: dict[str, Callable[[object], object]] = {
     "headers": _copied,
     "params": _query,
@@ -296,6 +322,11 @@ def _seconds(value: float | None, default: float) -> float:
     if isinstance(value, str | bool) or not 0 < value < math.inf:
         raise ValueError
     return min(float(value), _LONGEST)
+
+
+def _shown(timeout: object) -> str:
+    # A number of thousands of digits is refused by `repr` itself.
+    return "" if isinstance(timeout, int) and abs(timeout) > _LONGEST else f" {timeout!r}"
 
 
 def _text(value: object) -> object:

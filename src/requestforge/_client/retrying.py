@@ -1,10 +1,12 @@
 """Whether a client's failed attempt is made again, after what wait, and how the last one ends."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple, Unpack
 
 from requestforge._client.arriving import Arrived
+from requestforge._client.outgoing import Streams
 from requestforge._headers import retry_after
 from requestforge._portable import describe, without_secrets
 from requestforge.exceptions import (
@@ -58,11 +60,13 @@ class Failed:
         request: what was to be sent, as far as the request hooks came.
         failure: the error.
         arrived: the answer that the error stands for, if there was one.
+        body: what has to be rewound before it is sent once more, if hooks have made it.
     """
 
     request: HttpRequest
     failure: HttpClientException
     arrived: Arrived | None = None
+    body: Streams | None = None
 
 
 def calls_retryable(strategy: RetryStrategyInterface | None, status: int) -> bool:
@@ -138,7 +142,23 @@ def _wait(
     asked = getattr(failure, "retry_after", None) or 0.0
     if asked > getattr(strategy, "max_retry_after", _LONGEST_RETRY_AFTER):
         return None
-    return max(strategy.get_delay(context), asked)
+    return max(seconds(strategy.get_delay(context)), asked)
+
+
+def seconds(delay: object) -> float:
+    """The wait that a strategy asks for.
+
+    Raises:
+        ValueError: it is no finite number.
+    """
+    try:
+        wait = float(delay)  # type: ignore[arg-type]
+    except (TypeError, ValueError, ArithmeticError):
+        wait = math.nan
+    if not math.isfinite(wait):
+        msg = f"get_delay gave a {type(delay).__name__} that is no finite number of seconds"
+        raise ValueError(msg) from None
+    return wait
 
 
 def last_failure(
@@ -166,5 +186,8 @@ def _may_repeat(strategy: RetryStrategyInterface, failed: Failed, keys: frozense
         failed.request.method not in _NOT_IDEMPOTENT
         or failed.failure.context.get("sent") is False
         or getattr(strategy, "retry_non_idempotent", False)
-        or any(str(name).lower() in keys for name in failed.request.headers or {})
+        or any(
+            value and str(name).lower() in keys
+            for name, value in (failed.request.headers or {}).items()
+        )
     )

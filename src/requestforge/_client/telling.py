@@ -4,7 +4,9 @@ from typing import Any
 
 from requestforge import instrumentation
 from requestforge._client.targets import Targets
-from requestforge._redaction import mask_url
+from requestforge._redaction import error_text, mask_url
+from requestforge.events import RequestFailed
+from requestforge.exceptions import HttpClientException, RequestBuildException
 from requestforge.models import HttpRequest, RequestContext
 
 
@@ -34,8 +36,21 @@ class Telling:
                     at=instrumentation.now(),
                     request_id=context.id,
                     method=request.method.value,
-                    url=mask_url(self._targets.of(request.url).url, self._names),
+                    url=mask_url(self._absolute(request.url), self._names),
                     attempt=context.attempt,
                     **more,
                 )
             )
+
+    def of_failure(
+        self, error: BaseException, context: RequestContext, request: HttpRequest
+    ) -> None:
+        """Emit that an attempt gave no answer, unless something else than that ends it."""
+        if instrumentation.observers and isinstance(error, HttpClientException):
+            self(RequestFailed, context, request, error=error_text(error))
+
+    def _absolute(self, url: object) -> str:
+        try:
+            return self._targets.of(str(url)).url
+        except RequestBuildException:  # which the request ends in, or a hook has mended
+            return str(url)

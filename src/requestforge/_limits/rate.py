@@ -60,12 +60,19 @@ class RateLimiter:
             "Ask less often, or raise per_second or max_wait."
         )
 
-    def admits(self, origin: str, after: float) -> bool:
-        """Whether a request that asks so many seconds from now would get its turn, as of now."""
+    def admits(self, origin: str, after: float, within: float | None) -> bool:
+        """Whether a request that asks so many seconds from now would get its turn, as of now.
+
+        Args:
+            origin: where it goes.
+            after: seconds from now.
+            within: seconds from now by which it has to be sent; None: no such end.
+        """
         with self._lock:
             pace = self._paces[origin]
-            wait = self._wait(pace, pace.read_clock()) - after
-        return self._max_wait is None or wait <= self._max_wait
+            wait = max(0.0, self._wait(pace, pace.read_clock()) - after)
+        in_turn = self._max_wait is None or wait <= self._max_wait
+        return in_turn and (within is None or after + wait < within)
 
     def cancel(self, origin: str) -> None:
         """Give the latest instant back that was reserved, for a request that is not sent."""

@@ -211,7 +211,8 @@ class StreamResponse:
             HttpClientException: the body is longer than the client takes, is not encoded as it
                 says, or was read before.
         """
-        if chunk_size < 1:
+        size: object = chunk_size
+        if not isinstance(size, int) or size < 1:
             msg = f"chunk_size must be a positive number of bytes, not {chunk_size!r}."
             raise ValueError(msg)
         if self._body is None:
