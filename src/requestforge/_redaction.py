@@ -285,7 +285,10 @@ def _is_sensitive_name(name: str, extra: frozenset[str]) -> bool:
 
 
 def _alone(form: str) -> str:
-    return rf"(?<!\w){re.escape(form)}(?!\w)"
+    """A pattern of the form where it is no part of a word."""
+    before = r"(?<!\w)" if re.match(r"\w", form) else ""
+    after = r"(?!\w)" if re.match(r"\w", form[-1]) else ""
+    return f"{before}{re.escape(form)}{after}"
 
 
 def _plain(name: str) -> str:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from requestforge import instrumentation
-from requestforge._client.added_hooks import extra_hooks, idempotency_headers, masking
+from requestforge._client.added_hooks import extra_hooks, idempotency_headers
 from requestforge._client.arriving import Arrived
 from requestforge._client.asking import Asking
 from requestforge._client.credentials import Credentials, carries_credential
@@ -28,7 +28,7 @@ from requestforge._client.hook_calls import (
     with_new_credential,
 )
 from requestforge._client.limits import Limits
-from requestforge._client.outgoing import Streams, frozen
+from requestforge._client.outgoing import Streams, check, frozen
 from requestforge._client.retrying import (
     Failed,
     StrategyFailed,
@@ -104,11 +104,10 @@ class HttpClient(Verbs, HttpSessionInterface):
         self._exchanges = Exchanges(
             config, self._credentials, self._limits, self._tell, self._sessions
         )
-        names = self._credentials.names
-        request_hooks = masking((*config.request_hooks, *extra_hooks(config)), names)
+        request_hooks = (*config.request_hooks, *extra_hooks(config))
         self._request_hooks = [(hook, carries_credential(hook)) for hook in request_hooks]
-        self._response_hooks = masking(config.response_hooks, names)
-        self._error_hooks = masking(config.error_hooks, names)
+        self._response_hooks = config.response_hooks
+        self._error_hooks = config.error_hooks
         self._keys = idempotency_headers(request_hooks)
         # Whether a credential may be new, so that its acceptance is news to the auth hook.
         self._may_be_new = hears_all_acceptances(config.auth_hook)
@@ -215,6 +214,7 @@ class HttpClient(Verbs, HttpSessionInterface):
     def _context(self, request: HttpRequest) -> RequestContext:
         if self._sessions.is_closed:
             raise HttpClientException("The client is closed; make another one.")
+        check(request)
         return RequestContext(frozen(request))
 
     def _send(self, context: RequestContext, *, streams: bool) -> Arrived:
@@ -238,7 +238,7 @@ class HttpClient(Verbs, HttpSessionInterface):
         original = context.request
         body = Streams(original)
         while True:
-            outcome = self._attempt(context, streams=streams)
+            outcome = self._attempt(context, body, streams=streams)
             if isinstance(outcome, Arrived):
                 return outcome
             failure, arrived = outcome.failure, outcome.arrived
@@ -260,10 +260,10 @@ class HttpClient(Verbs, HttpSessionInterface):
             # Whatever hooks have made of it.
             context.request = original
 
-    def _may_retry(self, wait: float, context: RequestContext, *bodies: Streams | None) -> bool:
+    def _may_retry(self, wait: float, context: RequestContext, *bodies: Streams) -> bool:
         return (
             not passes_deadline(wait)
-            and all(body.rewind() for body in bodies if body is not None)
+            and all(body.rewind() for body in bodies)
             and self._limits.may_retry(context.origin, wait)
         )
 
@@ -271,11 +271,13 @@ class HttpClient(Verbs, HttpSessionInterface):
         context.history.append(failure)
         tell_error_hooks(self._error_hooks, failure, context)
 
-    def _attempt(self, context: RequestContext, *, streams: bool) -> Arrived | Failed:
-        request, body = context.request, None
+    def _attempt(
+        self, context: RequestContext, body: Streams, *, streams: bool
+    ) -> Arrived | Failed:
+        request = context.request
         try:
             try:
-                prepared = self._through_request_hooks(context)
+                prepared = self._through_request_hooks(context, body)
                 request, body = prepared.request, prepared.body
                 context.origin = prepared.target.text
                 self._limits.take_turn(context)
@@ -285,9 +287,9 @@ class HttpClient(Verbs, HttpSessionInterface):
             arrived = self._send_with_auth(prepared, context, streams=streams)
         except AuthenticationException as error:
             late = passes_deadline(0)
-            return Failed(request, out_of_time(context, error) if late else error, body=body)
+            return Failed(request, out_of_time(context, error) if late else error, body)
         except HttpClientException as error:
-            return Failed(request, error, body=body)
+            return Failed(request, error, body)
         try:
             if self._response_hooks:
                 response = through_response_hooks(self._response_hooks, arrived.response, context)
@@ -299,17 +301,17 @@ class HttpClient(Verbs, HttpSessionInterface):
         except BaseException:
             arrived.close()
             raise
-        return Failed(request, status_failure(response), arrived, body) if is_failure else arrived
+        return Failed(request, status_failure(response), body, arrived) if is_failure else arrived
 
-    def _through_request_hooks(self, context: RequestContext) -> Prepared:
+    def _through_request_hooks(self, context: RequestContext, body: Streams) -> Prepared:
         if self._request_hooks:
             return through_request_hooks(
-                self._request_hooks, context, self._credentials, self._targets
+                self._request_hooks, context, body, self._credentials, self._targets
             )
         request = context.request
         target = self._targets.of(request.url)
         may_sign = self._credentials.may_go_to(target.origin)
-        return Prepared(request, target, may_sign, Streams(request))
+        return Prepared(request, target, may_sign, body)
 
     def _send_with_auth(
         self, prepared: Prepared, context: RequestContext, *, streams: bool

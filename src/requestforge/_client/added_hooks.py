@@ -1,21 +1,12 @@
-"""The hooks of a client as it calls them, with those that its configuration asks for."""
+"""The hooks that a client calls because of other fields of its configuration."""
 
 from collections.abc import Iterable
-from typing import TypeVar
 
 from requestforge.config import HttpClientConfig
 from requestforge.hooks import IdempotencyKeyHook
-from requestforge.hooks.logging import MaskingHook
 from requestforge.interfaces import RequestHookInterface
 
-_Hook = TypeVar("_Hook")
-
 _STANDARD_KEY = "idempotency-key"
-
-
-def masking(hooks: Iterable[_Hook], names: frozenset[str]) -> tuple[_Hook, ...]:
-    """The hooks, of which those that mask know these sensitive names, too."""
-    return tuple(h.masking(names) if isinstance(h, MaskingHook) else h for h in hooks)
 
 
 def extra_hooks(config: HttpClientConfig) -> tuple[RequestHookInterface, ...]:

@@ -9,7 +9,7 @@ from requestforge import instrumentation
 from requestforge._client.challenges import is_past_refreshing
 from requestforge._client.credentials import Credentials
 from requestforge._client.deadline import passes_deadline
-from requestforge._client.outgoing import Streams, check, frozen
+from requestforge._client.outgoing import Streams, check, frozen, has_same_body
 from requestforge._client.retrying import seconds
 from requestforge._client.targets import Targets
 from requestforge._origins import Target
@@ -68,6 +68,7 @@ class Prepared(NamedTuple):
 def through_request_hooks(
     hooks: Iterable[tuple[RequestHookInterface, bool]],
     context: RequestContext,
+    body: Streams,
     credentials: Credentials,
     targets: Targets,
 ) -> Prepared:
@@ -76,6 +77,7 @@ def through_request_hooks(
     Args:
         hooks: each with whether what it adds is a credential of the client.
         context: that of the request.
+        body: what has to be rewound of that request.
         credentials: those of the client.
         targets: those of the client.
 
@@ -83,7 +85,8 @@ def through_request_hooks(
         RequestBuildException: a hook failed, or the URL is malformed.
     """
     # Copies, so that a hook that changes what it is given does not change the next attempt.
-    request = frozen(context.request)
+    original = context.request
+    request = frozen(original)
     added: frozenset[str] = frozenset()
     for hook, carries in hooks:
         if not carries:
@@ -99,7 +102,9 @@ def through_request_hooks(
         headers = request.headers or {}
         kept = {name: value for name, value in headers.items() if name.lower() not in added}
         request, added = replace(request, headers=kept), frozenset()
-    return Prepared(request, target, may_sign, Streams(request), added)
+    if not has_same_body(request, original):
+        body = Streams(request)
+    return Prepared(request, target, may_sign, body, added)
 
 
 def through_response_hooks(
@@ -109,7 +114,7 @@ def through_response_hooks(
     for hook in hooks:
         try:
             changed: object = hook.after_response(response, context)
-            if isinstance(changed, HttpResponse):
+            if changed is not response and isinstance(changed, HttpResponse):
                 response = _checked(changed)
         except Exception as error:  # noqa: BLE001 - a hook may raise anything
             _log_failure("Response", hook, error)

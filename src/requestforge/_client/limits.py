@@ -64,7 +64,7 @@ class Limits:
             CapacityException: that would take longer than the longest wait.
             TimeoutException: it would take longer than the time that is left.
         """
-        if self._budget is not None and not context.is_retry:
+        if self._budget is not None and context.attempt == 0:
             self._budget.deposit(context.origin)
         if self._rate is None:
             return

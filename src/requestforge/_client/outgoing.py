@@ -73,6 +73,15 @@ def _may_hold_streams(request: HttpRequest) -> bool:
     )
 
 
+def has_same_body(request: HttpRequest, other: HttpRequest) -> bool:
+    """Whether body and query of two requests are the same objects."""
+    return (
+        request.data is other.data
+        and request.files is other.files
+        and request.params is other.params
+    )
+
+
 def check(request: object) -> None:
     """Refuse what is no request, or one whose URL and headers are none.
 
@@ -99,17 +108,16 @@ def frozen(request: HttpRequest) -> HttpRequest:
     Iterators in its query and form fields become lists, so that they can be sent more than once.
 
     Raises:
-        RequestBuildException: as `check`; or an iterator failed, or a value holds itself.
+        RequestBuildException: an iterator failed, or a value holds itself.
     """
-    check(request)
     headers = request.headers
     if request.json_data is None and not _may_hold_streams(request):
         return with_other_headers(request, dict(headers)) if headers else request
     try:
         copies: dict[str, Any] = {
             name: copy
-            for name, copied in _COPIES.items()
-            if (copy := copied(value := getattr(request, name))) is not value
+            for name, copy_of in _COPIES.items()
+            if (copy := copy_of(value := getattr(request, name))) is not value
         }
     except RecursionError:
         raise RequestBuildException(

@@ -59,14 +59,14 @@ class Failed:
     Attributes:
         request: what was to be sent, as far as the request hooks came.
         failure: the error.
+        body: what has to be rewound of it before it is sent once more.
         arrived: the answer that the error stands for, if there was one.
-        body: what has to be rewound before it is sent once more, if hooks have made it.
     """
 
     request: HttpRequest
     failure: HttpClientException
+    body: Streams
     arrived: Arrived | None = None
-    body: Streams | None = None
 
 
 def calls_retryable(strategy: RetryStrategyInterface | None, status: int) -> bool:

@@ -2,12 +2,10 @@
 
 import logging
 from collections.abc import Iterable
-from copy import copy
-from typing import Self
 
 from requestforge import instrumentation
 from requestforge._portable import describe
-from requestforge._redaction import mask_body, mask_headers, mask_text, mask_url
+from requestforge._redaction import NO_NAMES, mask_headers, mask_start, mask_text, mask_url
 from requestforge.interfaces import ErrorHookInterface, RequestHookInterface, ResponseHookInterface
 from requestforge.models import HttpRequest, HttpResponse, RequestContext
 from requestforge.models.request import mask_request
@@ -21,9 +19,14 @@ _LOWEST_ERROR = 400
 class MaskingHook:
     """A hook that masks the values of sensitive names.
 
+    Within a client those of its configuration are among them, too.
+
     Args:
         sensitive_keys: sensitive names beyond the built-in ones.
     """
+
+    # For subclasses that do not call the constructor.
+    _names = NO_NAMES
 
     def __init__(self, sensitive_keys: Iterable[str] | None) -> None:
         self._names = frozenset(sensitive_keys or ())
@@ -32,12 +35,6 @@ class MaskingHook:
     def sensitive_keys(self) -> frozenset[str]:
         """Sensitive names beyond the built-in ones."""
         return self._names
-
-    def masking(self, names: Iterable[str]) -> Self:
-        """A copy that masks the values of these names, too."""
-        twin = copy(self)
-        twin._names = self._names.union(names)  # noqa: SLF001 - its own class
-        return twin
 
 
 class LoggingRequestHook(MaskingHook, RequestHookInterface):
@@ -114,7 +111,7 @@ class LoggingResponseHook(MaskingHook, ResponseHookInterface):
                 response.elapsed_ms,
             )
             if self._log_body and response.status_code >= _LOWEST_ERROR:
-                body = mask_body(response.text, self._names)[:_LONGEST_BODY]
+                body = mask_start(response.text, _LONGEST_BODY, self._names)
                 _log.log(level, "[%s] body: %s", request_id, body)
         if self._log_headers and _log.isEnabledFor(logging.DEBUG):
             headers = mask_headers(response.headers, self._names)
