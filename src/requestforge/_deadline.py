@@ -1,13 +1,16 @@
 """The moment by which this thread's work has to be done, for all that it calls."""
 
+import weakref
+from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
-from threading import local
-from types import TracebackType
+from threading import Lock, local
 
 from requestforge.instrumentation import monotonic
 
+_NO_BLOCK = nullcontext()
 
-class bounded:  # noqa: N801 - reads as the statement that it is part of
+
+def bounded(end: float | None) -> AbstractContextManager[object, None]:
     """A block within which this thread has a deadline; blocks nest, and the earliest one holds.
 
     A block that is left in another order than that of entering, or in another thread, as happens
@@ -16,59 +19,54 @@ class bounded:  # noqa: N801 - reads as the statement that it is part of
     Args:
         end: the deadline in monotonic seconds of the active clock; None: no further one.
     """
-
-    __slots__ = ("_all", "_own")
-
-    def __init__(self, end: float | None) -> None:
-        self._own = None if end is None else _Deadline(end)
-        self._all: list[_Deadline] = []
-
-    def __enter__(self) -> None:
-        """Set the deadline."""
-        if self._own is not None:
-            self._all = _thread.deadlines
-            self._all.append(self._own)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Take it away."""
-        if self._own is not None:
-            self._all.remove(self._own)
+    if end is None:
+        return _NO_BLOCK
+    # The deadline holds while the lock does. A lock is entered and left in one step, which the
+    # exception of a signal comes before or after: no deadline stays behind. A class could promise
+    # that of no `__exit__` of its own, whose first line such an exception may prevent.
+    block = Lock()
+    deadlines = _thread.deadlines
+    deadlines[:] = [each for each in deadlines if each.block() is not None]
+    deadlines.append(_Deadline(end, weakref.ref(block)))
+    return block
 
 
 def time_left() -> float | None:
     """Seconds to the deadline of this thread, 0 or less once it has passed; None: there is none."""
-    deadlines = _thread.deadlines
-    return _earliest(deadlines).end - monotonic() if deadlines else None
+    deadline = _earliest()
+    return None if deadline is None else deadline.end - monotonic()
 
 
 def note_cut() -> None:
     """Note that the deadline cuts work short, whose failure is therefore no one else's."""
-    deadlines = _thread.deadlines
-    if deadlines:
-        _earliest(deadlines).cuts += 1
+    deadline = _earliest()
+    if deadline is not None:
+        deadline.cuts += 1
 
 
 def cuts() -> int:
     """How often the deadline of this thread has cut work short."""
-    deadlines = _thread.deadlines
-    return _earliest(deadlines).cuts if deadlines else 0
+    deadline = _earliest()
+    return 0 if deadline is None else deadline.cuts
 
 
 class _Deadline:
-    __slots__ = ("cuts", "end")
+    """A deadline, and the lock that is held within its block, or None once that is gone."""
 
-    def __init__(self, end: float) -> None:
+    __slots__ = ("block", "cuts", "end")
+
+    def __init__(self, end: float, block: "weakref.ref[Lock]") -> None:
         self.end = end
+        self.block = block
         self.cuts = 0
+
+    def holds(self) -> bool:
+        block = self.block()
+        return block is not None and block.locked()
 
 
 class _Thread(local):
-    """The deadlines of the blocks that a thread is in."""
+    """The deadlines of the blocks that a thread is in, and of some that it has left."""
 
     def __init__(self) -> None:
         self.deadlines: list[_Deadline] = []
@@ -78,5 +76,8 @@ _thread = _Thread()
 _end_of = attrgetter("end")
 
 
-def _earliest(deadlines: list[_Deadline]) -> _Deadline:
-    return min(deadlines, key=_end_of)
+def _earliest() -> _Deadline | None:
+    deadlines = _thread.deadlines
+    if not deadlines:
+        return None
+    return min([each for each in deadlines if each.holds()], key=_end_of, default=None)

@@ -13,6 +13,8 @@ from requestforge.interfaces import AuthHookInterface
 
 _log = logging.getLogger("requestforge")
 
+_MOST_WARNED = 100
+
 
 class Credentials:
     """The credentials of one client.
@@ -32,7 +34,7 @@ class Credentials:
         keys = (hook.sensitive_keys for hook in masking if isinstance(hook, MaskingHook))
         names = told.union(config.redaction, config.credential_headers, *keys)
         self.names = frozenset(name for name in names if not is_sensitive(name))
-        self._defaults = config.default_headers
+        self._defaults = dict(config.default_headers)
         self._public_defaults = {
             name: value for name, value in self._defaults.items() if not self.include(name)
         }
@@ -54,7 +56,8 @@ class Credentials:
         """Whether the client's credentials may be sent there."""
         if self._is_bound:
             return origin in self._origins
-        if self.exist and origin not in self._warned:
+        # A log that has named so many of them needs no more; and a crawler meets origins without end.
+        if self.exist and origin not in self._warned and len(self._warned) < _MOST_WARNED:
             self._warned.add(origin)
             _log.warning(
                 "The client's credentials go to %s, as to every origin that is asked for: "

@@ -1,8 +1,7 @@
 """The budget for retries, so that clients do not add a flood of them to an outage."""
 
-import threading
+from dataclasses import dataclass
 
-from requestforge._fork import renew_after_fork
 from requestforge._limits.memory import ByOrigin
 from requestforge._numbers import finite
 from requestforge.instrumentation import monotonic
@@ -31,42 +30,34 @@ class RetryBudget:
         self._per_second = finite("per_second", per_second)
         self._most = max(self._per_second * _SAVED_SECONDS, _FEW_RETRIES)
         self._accounts = ByOrigin(self._account)
-        self._lock = threading.Lock()
-        renew_after_fork(self)
 
     def deposit(self, origin: str) -> None:
         """Pay in what one request does."""
-        with self._lock:
-            account = self._accounts[origin]
-            account.balance = min(self._most, account.balance + self._ratio)
+        self._accounts.change(origin, self._paid_in)
 
     def withdraw(self, origin: str) -> bool:
         """Whether there is a retry left, which then is spent."""
-        now = monotonic()
-        with self._lock:
-            account = self._accounts[origin]
-            # A clock that reads less than it did is another one, and tells nothing of the time.
-            passed = max(0.0, now - account.paid_at)
-            account.paid_at = now
-            account.balance = min(self._most, account.balance + passed * self._per_second)
-            if account.balance < 1:
-                return False
-            account.balance -= 1
-            return True
-
-    def after_fork(self) -> None:
-        """Take a new lock: the old one may be held by a thread that is not in this process."""
-        self._lock = threading.Lock()
+        return self._accounts.change(origin, self._paid_out)
 
     def _account(self) -> "_Account":
-        return _Account(self._per_second * _SAVED_SECONDS)
+        return _Account(self._per_second * _SAVED_SECONDS, monotonic())
+
+    def _paid_in(self, account: "_Account") -> tuple["_Account", None]:
+        balance = min(self._most, account.balance + self._ratio)
+        return _Account(balance, account.paid_at), None
+
+    def _paid_out(self, account: "_Account") -> tuple["_Account", bool]:
+        now = monotonic()
+        # A clock that reads less than it did is another one, and tells nothing of the time.
+        passed = max(0.0, now - account.paid_at)
+        balance = min(self._most, account.balance + passed * self._per_second)
+        is_paid = balance >= 1
+        return _Account(balance - 1 if is_paid else balance, now), is_paid
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class _Account:
     """A balance, in retries, and until when time has paid in (monotonic seconds)."""
 
-    __slots__ = ("balance", "paid_at")
-
-    def __init__(self, balance: float) -> None:
-        self.balance = balance
-        self.paid_at = monotonic()
+    balance: float
+    paid_at: float

@@ -1,9 +1,11 @@
 """The bulkhead: so many calls at once, and no more."""
 
+import itertools
 import math
 import threading
-from collections import deque
+import weakref
 from contextlib import suppress
+from functools import partial
 
 from requestforge._fork import renew_after_fork
 from requestforge._numbers import finite, whole
@@ -12,7 +14,7 @@ from requestforge.instrumentation import real_monotonic
 
 
 class Bulkhead:
-    """So many places for calls; who finds all of them taken waits in a queue for the next.
+    """So many places for calls; who finds all of them taken waits in a line for the next.
 
     Args:
         max_concurrent: places, 1 or more.
@@ -23,13 +25,11 @@ class Bulkhead:
     """
 
     def __init__(self, max_concurrent: int, max_wait: float | None = None) -> None:
-        self._places = whole("max_concurrent", max_concurrent, 1)
+        self._line = _Line(whole("max_concurrent", max_concurrent, 1))
         self._max_wait = math.inf if max_wait is None else finite("max_wait", max_wait)
-        self._start()
-        renew_after_fork(self)
 
-    def enter(self, max_wait_now: float | None = None) -> float:
-        """Take a place; the seconds that it took to get one, in real time.
+    def enter(self, max_wait_now: float | None = None) -> "Place":
+        """Take a place, to be given back by its `leave`.
 
         Args:
             max_wait_now: the longest wait of this caller in seconds; None: that of the bulkhead.
@@ -37,62 +37,97 @@ class Bulkhead:
         Raises:
             CapacityException: none became free in time.
         """
-        longest = min(self._max_wait, math.inf if max_wait_now is None else max(0.0, max_wait_now))
-        turn = _Turn()
+        place = Place(self._line)
         try:
-            with self._lock:
-                if self._free > 0:
-                    self._free -= 1
-                    turn.has_place = True
-                    return 0.0
-                self._queue.append(turn)
+            if self._line.join(place):
+                return place
+            longest = self._max_wait
+            if max_wait_now is not None:
+                longest = min(longest, max(0.0, max_wait_now))
             began = real_monotonic()
-            turn.came.acquire(timeout=min(longest, threading.TIMEOUT_MAX))
-            self._leave_queue(turn)
-            if turn.has_place:
-                return real_monotonic() - began
+            if self._line.wait(place, longest):
+                place.waited = real_monotonic() - began
+                return place
+            raise CapacityException(
+                f"No place for another request became free within {longest:g} s (max_concurrent "
+                f"is {self._line.places}): nothing was sent. Send fewer at once, or raise "
+                "max_concurrent or max_wait."
+            )
         except BaseException:
             # A signal, such as Ctrl-C, must not cost the others a place.
-            self._leave_queue(turn)
-            if turn.has_place:
-                self.leave()
+            place.leave()
             raise
-        raise CapacityException(
-            f"No place for another request became free within {longest:g} s (max_concurrent is "
-            f"{self._places}): nothing was sent. Send fewer at once, or raise max_concurrent "
-            "or max_wait."
-        )
+
+
+class Place:
+    """A place, which is free again once it is left, or nobody has this object any more.
+
+    Attributes:
+        number: of the place in the line.
+        waited: seconds that it took to get it, in real time.
+    """
+
+    __slots__ = ("__weakref__", "_line", "number", "waited")
+
+    def __init__(self, line: "_Line") -> None:
+        self._line = line
+        self.number = next(line.numbers)
+        self.waited = 0.0
 
     def leave(self) -> None:
-        """Free a place, for who has waited longest."""
-        with self._lock:
-            if self._queue:
-                turn = self._queue.popleft()
-                turn.has_place = True
-                turn.came.release()
-            elif self._free < self._places:  # in a child process, calls of the parent have none
-                self._free += 1
+        """Free the place, for who has waited longest; only the first call does."""
+        self._line.leave(self.number)
+
+
+class _Line:
+    """Those who have a place, and behind them those who wait for one, in the order of coming.
+
+    There is no lock: the handler of a signal, or the garbage collector, may call a client at any
+    point. Each step is one of a dict, which nothing interrupts, and is complete in itself.
+    """
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+        self.numbers = itertools.count()
+        self.after_fork()
+        renew_after_fork(self)
 
     def after_fork(self) -> None:
         """Start anew: those who have the places, or wait for them, are not in this process."""
-        self._start()
+        self._all: dict[int, weakref.ref[Place]] = {}
+        # What those who wait are called up by: held until it is their turn.
+        self._calls: dict[int, threading.Lock] = {}
 
-    def _start(self) -> None:
-        self._lock = threading.Lock()
-        self._queue: deque[_Turn] = deque()
-        self._free = self._places
+    def join(self, place: Place) -> bool:
+        """Stand at the end; whether there is a place there."""
+        self._all[place.number] = weakref.ref(place, partial(self.leave, place.number))
+        return len(self._all) <= self.places
 
-    def _leave_queue(self, turn: "_Turn") -> None:
-        with self._lock, suppress(ValueError):  # it has been called up
-            self._queue.remove(turn)
+    def wait(self, place: Place, longest: float) -> bool:
+        """Wait for no longer than that for a place; whether there is one."""
+        call = threading.Lock()
+        call.acquire()
+        try:
+            self._calls[place.number] = call
+            # Who leaves from now on sees the call; who has left before has made room.
+            if not self._has_place(place):
+                call.acquire(timeout=min(longest, threading.TIMEOUT_MAX))
+            return self._has_place(place)
+        finally:
+            self._calls.pop(place.number, None)
 
+    def leave(self, number: int, _dead: object = None) -> None:
+        """Leave the line, wherever in it."""
+        self._all.pop(number, None)
+        if self._calls:
+            for each in self._first():
+                call = self._calls.get(each)
+                if call is not None:
+                    with suppress(RuntimeError):  # another one has just called it up, too
+                        call.release()
 
-class _Turn:
-    """What a caller waits for: `came` is held until a place is handed over to it."""
+    def _has_place(self, place: Place) -> bool:
+        return place.number in self._first()
 
-    __slots__ = ("came", "has_place")
-
-    def __init__(self) -> None:
-        self.has_place = False
-        self.came = threading.Lock()
-        self.came.acquire()
+    def _first(self) -> list[int]:
+        return list(self._all)[: self.places]

@@ -1,10 +1,10 @@
 """The pace at which a client asks an origin: a given one, and what the origin's answers ask for."""
 
 import math
-import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 
-from requestforge._fork import renew_after_fork
 from requestforge._limits.answers import asked_pause
 from requestforge._limits.memory import ByOrigin
 from requestforge._numbers import finite, positive, whole
@@ -38,8 +38,6 @@ class RateLimiter:
         self._saved = (whole("burst", burst, 1) - 1) * self._interval
         self._max_wait = None if max_wait is None else finite("max_wait", max_wait)
         self._paces = ByOrigin(_Pace)
-        self._lock = threading.Lock()
-        renew_after_fork(self)
 
     def reserve(self, origin: str) -> float:
         """Seconds to wait before the request is sent.
@@ -47,37 +45,22 @@ class RateLimiter:
         Raises:
             CapacityException: it would be longer than `max_wait`; no instant is reserved then.
         """
-        with self._lock:
-            pace = self._paces[origin]
-            now = pace.read_clock()
-            wait = self._wait(pace, now)
-            if self._max_wait is None or wait <= self._max_wait:
-                pace.next_at = max(pace.next_at, now) + self._interval
-                return wait
-        raise CapacityException(
-            f"The next request to {origin or 'the server'} would have to wait {wait:.3g} s for its "
-            f"turn, which is more than the longest wait, {self._max_wait:g} s: nothing was sent. "
-            "Ask less often, or raise per_second or max_wait."
-        )
+        wait = self._paces.change(origin, self._reserved)
+        if self._is_too_long(wait):
+            raise CapacityException(
+                f"The next request to {origin or 'the server'} would have to wait {wait:.3g} s for "
+                f"its turn, which is more than the longest wait, {self._max_wait:g} s: nothing was "
+                "sent. Ask less often, or raise per_second or max_wait."
+            )
+        return wait
 
-    def admits(self, origin: str, after: float, within: float | None) -> bool:
-        """Whether a request that asks so many seconds from now would get its turn, as of now.
-
-        Args:
-            origin: where it goes.
-            after: seconds from now.
-            within: seconds from now by which it has to be sent; None: no such end.
-        """
-        with self._lock:
-            pace = self._paces[origin]
-            wait = max(0.0, self._wait(pace, pace.read_clock()) - after)
-        in_turn = self._max_wait is None or wait <= self._max_wait
-        return in_turn and (within is None or after + wait < within)
+    def admits(self, origin: str, after: float) -> bool:
+        """Whether a request that asks so many seconds from now would get its turn, as of now."""
+        return not self._is_too_long(self._paces.change(origin, self._looked_at) - after)
 
     def cancel(self, origin: str) -> None:
         """Give the latest instant back that was reserved, for a request that is not sent."""
-        with self._lock:
-            self._paces[origin].next_at -= self._interval
+        self._paces.change(origin, self._cancelled)
 
     def heed(self, origin: str, status_code: int, headers: Mapping[str, str]) -> None:
         """Pause for as long as an answer asks to, but no longer than 60 seconds.
@@ -87,44 +70,60 @@ class RateLimiter:
             status_code: of the answer.
             headers: a mapping that finds names in any case.
         """
-        pause = asked_pause(status_code, headers)
-        if pause <= 0:
-            return
-        with self._lock:
-            pace = self._paces[origin]
-            pause_ends = pace.read_clock() + min(pause, LONGEST_PAUSE)
-            if pause_ends > pace.paused_until:
-                pace.paused_until = pause_ends
-                # What was saved up is lost: who asks to be left in peace wants no burst after it.
-                pace.next_at = max(pace.next_at, pause_ends + self._saved)
+        pause = min(asked_pause(status_code, headers), LONGEST_PAUSE)
+        if pause > 0:
+            self._paces.change(origin, partial(self._paused, pause))
 
-    def after_fork(self) -> None:
-        """Take a new lock: the old one may be held by a thread that is not in this process."""
-        self._lock = threading.Lock()
+    def _is_too_long(self, wait: float) -> bool:
+        return self._max_wait is not None and wait > self._max_wait
 
-    def _wait(self, pace: "_Pace", now: float) -> float:
-        wait = max(pace.next_at - self._saved, pace.paused_until) - now
+    def _wait(self, pace: "_Pace") -> float:
+        wait = max(pace.next_at - self._saved, pace.paused_until) - pace.read_at
         return 0.0 if wait < _NO_WAIT else wait
 
+    def _looked_at(self, pace: "_Pace") -> tuple["_Pace", float]:
+        pace = pace.at(monotonic())
+        return pace, self._wait(pace)
 
+    def _reserved(self, pace: "_Pace") -> tuple["_Pace", float]:
+        pace, wait = self._looked_at(pace)
+        if self._is_too_long(wait):
+            return pace, wait
+        return pace.due(max(pace.next_at, pace.read_at) + self._interval), wait
+
+    def _cancelled(self, pace: "_Pace") -> tuple["_Pace", None]:
+        return pace.due(pace.next_at - self._interval), None
+
+    def _paused(self, pause: float, pace: "_Pace") -> tuple["_Pace", None]:
+        pace = pace.at(monotonic())
+        ends = pace.read_at + pause
+        if ends <= pace.paused_until:
+            return pace, None
+        # What was saved up is lost: who asks to be left in peace wants no burst after it.
+        return _Pace(pace.read_at, max(pace.next_at, ends + self._saved), ends), None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Pace:
     """What is known of one origin, in monotonic seconds.
 
     Attributes:
+        read_at: when the clock was read last.
         next_at: when the next request would be due, had no earlier one come before its time.
         paused_until: when the pause ends that the origin has asked for.
     """
 
-    __slots__ = ("_read_at", "next_at", "paused_until")
+    read_at: float = -math.inf
+    next_at: float = -math.inf
+    paused_until: float = -math.inf
 
-    def __init__(self) -> None:
-        self._read_at = self.next_at = self.paused_until = -math.inf
-
-    def read_clock(self) -> float:
-        """The instant."""
-        now = monotonic()
-        if now < self._read_at:
+    def at(self, now: float) -> "_Pace":
+        """What is known of it by that instant."""
+        if now < self.read_at:
             # It is another clock, and what was read from the old one does not compare.
-            self.next_at = self.paused_until = -math.inf
-        self._read_at = now
-        return now
+            return _Pace(now)
+        return _Pace(now, self.next_at, self.paused_until)
+
+    def due(self, next_at: float) -> "_Pace":
+        """The same, but for when the next request would be due."""
+        return _Pace(self.read_at, next_at, self.paused_until)

@@ -3,8 +3,9 @@
 # The first request imports these two: better here, where no fork can catch an import halfway.
 import encodings.idna  # noqa: F401
 import netrc  # noqa: F401
+import threading
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
@@ -48,7 +49,7 @@ class TransportAdapter(HTTPAdapter):
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Leave the parent's pools to the parent."""
+        """Leave the parent's pools, and a lock that its threads may have held, to the parent."""
         self.proxy_manager = {}
         self.init_poolmanager(*self._sizes)
 
@@ -56,6 +57,12 @@ class TransportAdapter(HTTPAdapter):
         """Close all connections that are not lent; those that are, when they come back."""
         self._pools.clear()
         super().close()
+        # urllib3 lets go of its pools, and something may hold on to them still, such as the
+        # traceback of an error.
+        with self._lock:
+            opened = list(self._opened)
+        for pool in opened:
+            getattr(pool, "retire", pool.close)()
 
     def init_poolmanager(
         self,
@@ -67,6 +74,8 @@ class TransportAdapter(HTTPAdapter):
         """Make the pools of requests that need no proxy."""
         # Weak: a pool that urllib3 has let go, to make room for others, closes when nobody uses it.
         self._pools: WeakValueDictionary[tuple[object, ...], Any] = WeakValueDictionary()
+        self._opened: WeakSet[Any] = WeakSet()
+        self._lock = threading.Lock()
         super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
         watch_pools(self.poolmanager)
 
@@ -87,11 +96,15 @@ class TransportAdapter(HTTPAdapter):
         url = request.url or ""
         origin, slash, _ = url[_AFTER_SCHEME:].partition("/")
         if proxies or not slash or "@" in origin:
-            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+            return self._noted(
+                super().get_connection_with_tls_context(request, verify, proxies, cert)
+            )
         key = url[:_AFTER_SCHEME], origin, verify, cert
         pool = self._pools.get(key)
         if pool is None:
-            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            pool = self._noted(
+                super().get_connection_with_tls_context(request, verify, proxies, cert)
+            )
             self._pools[key] = pool
         return pool
 
@@ -129,3 +142,9 @@ class TransportAdapter(HTTPAdapter):
     def request_url(self, request: PreparedRequest, proxies: Any) -> str:  # noqa: ANN401
         """What stands in the first line of the request."""
         return super().request_url(request, proxies) if proxies else request.path_url
+
+    def _noted(self, pool: Any) -> Any:  # noqa: ANN401
+        """The pool, once it is among those that are closed with the adapter."""
+        with self._lock:
+            self._opened.add(pool)
+        return pool

@@ -4,6 +4,7 @@ from threading import local
 from types import TracebackType
 from typing import Self
 
+from requestforge._origins import origin_of
 from requestforge._transport.errors import is_of_transport, timed_out, translated
 from requestforge._transport.watchdog import Watch, end_watch, start_watch
 from requestforge.exceptions import HttpClientException
@@ -26,7 +27,8 @@ class Attempt:
 
     Within it, connections of a `TransportAdapter` that this thread uses are hung up at the
     deadline, whether they wait for the header, the body, or its next byte. Errors of requests,
-    urllib3 and the operating system leave it as errors of the library.
+    urllib3 and the operating system leave it as errors of the library. Those of a redirect to
+    another origin have that in `context["redirected_to"]`.
 
     Args:
         url: what is asked for.
@@ -34,14 +36,16 @@ class Attempt:
 
     Attributes:
         url: what is asked for at the moment.
+        proxy: by way of which proxy, once that is to blame; as it can be shown.
         goes_on: whether the block is entered again, to read more of an answer, unless it has
             ended in an error. The deadline holds all the while.
     """
 
-    __slots__ = ("_outer", "_seconds", "goes_on", "url", "watch")
+    __slots__ = ("_outer", "_seconds", "_start", "goes_on", "proxy", "url", "watch")
 
     def __init__(self, url: str, seconds: float | None = None) -> None:
-        self.url = url
+        self.url = self._start = url
+        self.proxy: str | None = None
         self.goes_on = False
         self._seconds = seconds
         self._outer: Attempt | None = None
@@ -67,7 +71,10 @@ class Attempt:
             end_watch(self.watch)
         failure = self._failure(error)
         if failure is None:
+            if isinstance(error, HttpClientException):
+                self._tell_origin(error)
             return
+        self._tell_origin(failure)
         try:
             raise failure from failure.original_exception
         finally:
@@ -88,4 +95,10 @@ class Attempt:
             return None
         if self.watch is not None and self.watch.expired:
             return timed_out(self.watch.seconds, self.url)
-        return None if error is None else translated(error, self.url)
+        return None if error is None else translated(error, self.url, self.proxy)
+
+    def _tell_origin(self, failure: HttpClientException) -> None:
+        if self.url is not self._start:
+            origin = origin_of(self.url)
+            if origin != origin_of(self._start):
+                failure.context["redirected_to"] = str(origin)

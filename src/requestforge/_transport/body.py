@@ -1,6 +1,7 @@
 """The bodies of answers: read as a whole, within a size, or bit by bit."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 import requests
 
@@ -9,6 +10,7 @@ from requestforge._transport.attempt import Attempt
 from requestforge.exceptions import HttpClientException
 
 _CHUNK = 64 * 1024
+_DISCARDED_CHUNKS = 4
 _BODILESS = frozenset({204, 304})
 
 
@@ -39,7 +41,7 @@ class StreamedBody:
         """As the protocol says."""
         self._is_asked_for = self._is_closed = True
         self._attempt.end()
-        self._response.close()
+        _close(self._response)
 
     def _pieces(self, chunk_size: int) -> Iterator[bytes]:
         pieces = bounded_pieces(self._response, self._max_size, self._attempt.url, chunk_size)
@@ -79,31 +81,45 @@ def bounded_pieces(
     """
     left = float("inf") if max_size is None else max_size
     if _announced(response) > left:
-        response.close()
+        _close(response)
         raise _too_long(url, max_size)
-    for piece in response.iter_content(chunk_size):
+    for piece in _pieces(response, chunk_size):
         left -= len(piece)
         if left < 0:
-            response.close()
+            _close(response)
             raise _too_long(url, max_size)
         yield piece
 
 
 def whole_body(response: requests.Response, max_size: int, url: str) -> bytes:
     """The decoded body of an answer; arguments and errors are those of `bounded_pieces`."""
-    if response.raw is None:
-        # Made by hand, such as by a test that stands in for the session.
-        if len(response.content) > max_size:
-            raise _too_long(url, max_size)
-        return response.content
     return b"".join(bounded_pieces(response, max_size, url))
 
 
 def discard(response: requests.Response) -> None:
     """Read the rest of an answer that nobody wants, or drop its connection if that is long."""
-    for _ in zip(range(4), response.iter_content(_CHUNK), strict=False):
+    for _ in islice(_pieces(response, _CHUNK), _DISCARDED_CHUNKS):
         pass
-    response.close()
+    _close(response)
+
+
+def _pieces(response: requests.Response, chunk_size: int) -> Iterator[bytes]:
+    if not _is_made_by_hand(response):
+        yield from response.iter_content(chunk_size)
+        return
+    content = response.content
+    for start in range(0, len(content), chunk_size):
+        yield content[start : start + chunk_size]
+
+
+def _close(response: requests.Response) -> None:
+    if not _is_made_by_hand(response):
+        response.close()
+
+
+def _is_made_by_hand(response: requests.Response) -> bool:
+    """Whether there is no connection to it, as where a test stands in for the session."""
+    return response.raw is None or not isinstance(response, requests.Response)
 
 
 def _announced(response: requests.Response) -> int:

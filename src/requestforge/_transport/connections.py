@@ -18,6 +18,7 @@ from requestforge._fork import renew_after_fork
 from requestforge._origins import Origin
 from requestforge._transport.attempt import current_attempt
 from requestforge._transport.insecure import unverified, warn_once
+from requestforge._transport.uploads import checked
 from requestforge._transport.watchdog import Watch, let_go
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class _Stack:
 class _WatchedPool(_Pool):
     """A pool that takes a connection from its exchange before another may get it."""
 
+    _is_retired = False
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as urllib3 has it
         if not kwargs.get("block"):
             self.QueueCls = _Stack  # type: ignore[assignment]
@@ -99,10 +102,35 @@ class _WatchedPool(_Pool):
             for _ in range(self.pool.maxsize):
                 self.pool.put(None)
 
+    def retire(self) -> None:
+        """Close all connections that are not lent; those that are, when they come back.
+
+        Unlike a pool that is closed, it still serves whoever has got hold of it.
+        """
+        self._is_retired = True
+        self._close_idle()
+
     def _put_conn(self, conn: Any) -> None:  # noqa: ANN401
         if isinstance(conn, _WatchedConnection):
             let_go(conn)
         super()._put_conn(conn)
+        # Looked at when the connection is back, so that either this or `retire` gets to see it.
+        if self._is_retired:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        pool = self.pool
+        if pool is None:
+            return
+        places = []
+        with suppress(queue.Empty):
+            while True:
+                places.append(pool.get(block=False))
+        for conn in filter(None, places):
+            conn.close()
+        for _ in places:
+            with suppress(queue.Full):
+                pool.put(None, block=False)
 
 
 class _WatchedTlsPool(_WatchedPool):
@@ -151,7 +179,12 @@ class _WatchedConnection(_Connection):
         headers: Any = None,  # noqa: ANN401
         **options: Any,  # noqa: ANN401
     ) -> None:
-        """Send a request, and a short body along with its head."""
+        """Send a request, and a short body along with its head.
+
+        Raises:
+            RequestBuildException: the body has not the length that was announced.
+        """
+        body = checked(body, headers or {}, self.host)
         attempt = current_attempt()
         if attempt is not None and attempt.watch is not None:
             attempt.watch.follow(self)
@@ -239,8 +272,8 @@ def _current_watch() -> Watch | None:
 
 
 @cache
-def _watched_pool(kind: type) -> type:
-    if issubclass(kind, _WatchedPool):
+def _watched_pool(kind: Any) -> Any:  # noqa: ANN401 - a class, or what makes pools
+    if not isinstance(kind, type) or issubclass(kind, _WatchedPool):
         return kind
     base = _WatchedTlsPool if issubclass(kind, HTTPSConnectionPool) else _WatchedPool
     return type(f"Watched{kind.__name__}", (base, kind), {})

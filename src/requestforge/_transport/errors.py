@@ -55,7 +55,7 @@ def is_of_transport(error: BaseException) -> bool:
     return isinstance(error, _TRANSPORT_ERRORS) or _is_of_reading(error)
 
 
-def translated(error: BaseException, url: str) -> HttpClientException:
+def translated(error: BaseException, url: str, proxy: str | None = None) -> HttpClientException:
     """The library's error for one that `is_of_transport`.
 
     Its `original_exception`, meant to be its cause, is a copy of the error: it has the type, but
@@ -64,18 +64,23 @@ def translated(error: BaseException, url: str) -> HttpClientException:
     Args:
         error: what was raised.
         url: what was asked for.
+        proxy: the one that is to blame, as it can be shown.
     """
     chain = _chain(error)
     detail = _detail(chain)
     cause = _bare_copy(error, detail)
-    where = origin_of(url) or "the server"
+    origin = origin_of(url) or "the server"
+    where = origin if proxy is None else f"the proxy {proxy}"
     if _any_is(chain, _MALFORMED_ANSWER) or _is_of_reading(error):
         return ConnectionException(f"The answer from {where} is malformed: {detail}.", cause)
     if isinstance(error, _MALFORMED):
-        return RequestBuildException(
-            f"The request to {where} was not sent: its URL or one of its headers is malformed.",
-            cause,
-        )
+        fault = "its URL or one of its headers is malformed."
+        if proxy is not None:
+            fault = (
+                f"the URL of {where} is malformed, or its scheme is not supported. Give one such "
+                "as http://host:port; for socks5://, install requests[socks]."
+            )
+        return RequestBuildException(f"The request to {origin} was not sent: {fault}", cause)
     if isinstance(error, _WRONGLY_ENCODED):
         return HttpClientException(
             f"The body of the answer from {where} is not encoded as its Content-Encoding says.",

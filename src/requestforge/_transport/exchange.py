@@ -108,6 +108,7 @@ class _Exchange:
             )
         except OSError as error:
             self._never_left = self._number == 0 and _never_left(error)
+            self._attempt.proxy = sending.blamed_proxy(error)
             raise
         except HttpClientException:
             raise

@@ -17,6 +17,7 @@ def open_sessions(
     tls: Mapping[str, Any] | None = None,
     proxies: Mapping[str, str] | None = None,
     environment: Mapping[str, bool] | None = None,
+    cookies: bool = True,
 ) -> "Sessions":
     """Sessions as their class describes them."""
     with importing:
@@ -29,4 +30,5 @@ def open_sessions(
         tls=tls,
         proxies=proxies,
         environment=environment,
+        cookies=cookies,
     )

@@ -9,10 +9,12 @@ from requests.cookies import RequestsCookieJar
 from requests.utils import get_auth_from_url
 
 from requestforge._portable import describe, without_secrets
+from requestforge._transport.blame import blamed_proxy
 from requestforge._transport.call import Call
 from requestforge._transport.environment import Environment
 from requestforge._transport.redirects import Hop
 from requestforge._transport.tls import TlsSettings
+from requestforge._transport.uploads import sendable
 from requestforge.exceptions import (
     AuthenticationException,
     HttpClientException,
@@ -87,12 +89,13 @@ class Sending:
         """
         call, is_first, keeps_body = self._call, self._is_first, self._keeps_body
         cert: Any = self._tls.client_cert
+        data = self._data() if keeps_body and call.data is not None else None
         try:
             response = self._session.request(
                 method=self._hop.method,
                 url=self._hop.url,
                 params=call.params if is_first else None,
-                data=call.data if keeps_body else None,
+                data=data,
                 json=call.json_data if keeps_body else None,
                 files=call.files if keeps_body else None,
                 headers=self._headers,
@@ -126,9 +129,19 @@ class Sending:
             prepared.headers.pop("Authorization", None)
         if not self._left_origin and (self.may_see_cookies or self._may_find_login(prepared)):
             prepared = self._logged_in(prepared)
+        if "Content-Length" in prepared.headers and "Transfer-Encoding" in prepared.headers:
+            # With both, no two servers agree on where the body ends (RFC 9112 section 6.1).
+            del prepared.headers["Transfer-Encoding"]
         self.url = prepared.url or hop.url
         self.is_prepared = True
         return prepared
+
+    def blamed_proxy(self, error: BaseException) -> str | None:
+        """The proxy that has caused the error, as it can be shown; None: none has."""
+        if not self.is_prepared:
+            return None
+        proxies = {**self._session.proxies, **self._environment.proxies}
+        return blamed_proxy(error, self.url, proxies)
 
     def failure(self, error: Exception) -> HttpClientException:
         """The library's error for one of the values, iterators and hooks of the caller."""
@@ -142,6 +155,13 @@ class Sending:
             f"{describe(error)}.",
             cause,
         )
+
+    def _data(self) -> Any:  # noqa: ANN401 - as requests takes it
+        try:
+            return sendable(self._call.data)
+        except Exception as error:  # noqa: BLE001 - a file of the caller may raise anything
+            failure = self.failure(error)
+        raise failure from failure.original_exception
 
     def _hooks(self) -> dict[str, Any] | None:
         """The session's hooks for answers, and after them the one that hides a Location."""
@@ -186,13 +206,20 @@ class Sending:
         if login is None:
             return prepared
         try:
-            return login(prepared)
+            signed: object = login(prepared)
         except HttpClientException:
             raise
         except Exception as error:  # noqa: BLE001 - an auth object may raise anything
             failure = AuthenticationException(
                 f"The auth object of the request to {self._hop.url} failed: {describe(error)}.",
                 without_secrets(error),
+            )
+        else:
+            if isinstance(signed, requests.PreparedRequest):
+                return signed
+            failure = AuthenticationException(
+                f"The auth object of the request to {self._hop.url} has to return the request "
+                f"that it was called with, and not a {type(signed).__name__}."
             )
         raise failure from failure.original_exception
 

@@ -33,6 +33,7 @@ class Sessions:
         tls: `ca`, `client_cert`, `min_version` and `ssl_context`; None: as requests has them.
         proxies: the client's own proxies by scheme, or scheme and host.
         environment: whether `proxies` and `ca` of the environment count; None: both do.
+        cookies: whether sessions of our own keep the cookies of answers and send them again.
 
     Raises:
         ValueError: a supplied session cannot be given these TLS settings.
@@ -47,13 +48,14 @@ class Sessions:
         tls: Mapping[str, Any] | None = None,
         proxies: Mapping[str, str] | None = None,
         environment: Mapping[str, bool] | None = None,
+        cookies: bool = True,
     ) -> None:
         self._tls = TlsSettings.of(tls)
         if supplied is not None:
             self._tls.check_for_supplied()
         self._supplied = supplied
         self._adapter = TransportAdapter(pool_connections, pool_maxsize, tls=self._tls)
-        self._cookies = _SharedCookies()
+        self._cookies = _SharedCookies() if cookies else _NoCookies()
         self._local = threading.local()
         self._environments = Environments(supplied, proxies, environment)
         self.is_closed = False
@@ -79,7 +81,7 @@ class Sessions:
 
     def exchange(self, call: Call) -> Answer:
         """Send the request and give its answer; raises as `exchange.exchange` does."""
-        if call.seconds is not None and self._supplied is not None:
+        if self._supplied is not None:
             _watch(self._supplied)
         try:
             return exchange(self.current, self._environments, self._tls, call)
@@ -173,8 +175,20 @@ class _SharedCookies(RequestsCookieJar):
             super().extract_cookies(response, request)
 
 
+class _NoCookies(RequestsCookieJar):
+    """A jar that stays empty."""
+
+    may_hold_some = False
+
+    def set_cookie(self, cookie: Cookie, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Keep it out, also if it comes from the owner of the client."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:  # noqa: ANN401
+        """Keep them out."""
+
+
 def _watch(session: Session) -> None:
-    """Have the connections that the session opens from now on keep deadlines, too."""
+    """Have the connections that the session opens from now on keep deadlines and lengths, too."""
     for adapter in session.adapters.values():
         if isinstance(adapter, HTTPAdapter):
             watch_pools(adapter.poolmanager)

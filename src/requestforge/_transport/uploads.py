@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+from requests.structures import CaseInsensitiveDict
+
 from requestforge._portable import describe, without_secrets
 from requestforge.exceptions import RequestBuildException
 
@@ -121,6 +123,8 @@ def _utf8(file: Any) -> Iterator[bytes]:  # noqa: ANN401
 
 
 def _announced(headers: Mapping[str, Any], host: str) -> int | None:
+    if not isinstance(headers, CaseInsensitiveDict):
+        headers = CaseInsensitiveDict(headers)
     value = headers.get("Content-Length")
     if value is None:
         return None

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from requestforge._portable import describe
 from requestforge.hooks._paths import ExcludedPaths
+from requestforge.hooks._values import checked_credential, checked_name
 from requestforge.interfaces import (
     AuthHookInterface,
     AuthRetryStrategyInterface,
@@ -30,7 +31,7 @@ class _HeaderAuthHook(AuthHookInterface):
         retry_strategy: AuthRetryStrategyInterface | None,
         excluded: ExcludedPaths,
     ) -> None:
-        self._header_name = header_name
+        self._header_name = checked_name("The header name", header_name)
         self._retry_strategy = retry_strategy
         self._excluded = excluded
 
@@ -69,6 +70,10 @@ class TokenAuthHook(_HeaderAuthHook):
         auth_header_prefix: what stands before the token; empty: nothing; None: the token's type.
         excluded_paths: paths that get no token; a slash at the end does not matter.
         excluded_path_patterns: shell patterns of paths that get no token, case-sensitive.
+
+    Raises:
+        TypeError: the name of the header is no text.
+        ValueError: no header can have that name, or a text stands where several belong.
     """
 
     def __init__(  # noqa: PLR0917 - a published signature
@@ -196,6 +201,11 @@ class ApiKeyAuthHook(_StaticAuthHook):
         header_name: the header that carries it.
         retry_strategy: asked which answers refuse the key; None: those with status 401.
         excluded_paths: paths that get no key; a slash at the end does not matter.
+
+    Raises:
+        TypeError: the key or the name of its header is no text.
+        ValueError: the key is empty or cannot be sent, or no header can have that name; the key is
+            not shown.
     """
 
     def __init__(
@@ -205,6 +215,7 @@ class ApiKeyAuthHook(_StaticAuthHook):
         retry_strategy: AuthRetryStrategyInterface | None = None,
         excluded_paths: Iterable[str] | None = None,
     ) -> None:
+        checked_credential("api_key", api_key)
         token = TokenData(api_key, token_type="ApiKey")
         super().__init__(header_name, token, api_key, retry_strategy, excluded_paths)
 
@@ -217,6 +228,10 @@ class BasicAuthHook(_StaticAuthHook):
         password: the password.
         retry_strategy: asked which answers refuse them; None: those with status 401.
         excluded_paths: paths that get no credential; a slash at the end does not matter.
+
+    Raises:
+        TypeError: the name or the password is no text.
+        ValueError: the name holds a colon, or one of them cannot be encoded; neither is shown.
     """
 
     def __init__(
@@ -226,10 +241,26 @@ class BasicAuthHook(_StaticAuthHook):
         retry_strategy: AuthRetryStrategyInterface | None = None,
         excluded_paths: Iterable[str] | None = None,
     ) -> None:
-        token = TokenData(b64encode(f"{username}:{password}".encode()).decode(), "Basic")
+        token = TokenData(_basic(username, password), "Basic")
         super().__init__(
             "Authorization", token, token.authorization_header, retry_strategy, excluded_paths
         )
+
+
+def _basic(username: object, password: object) -> str:
+    encoded = []
+    for name, value in (("username", username), ("password", password)):
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a text, not a {type(value).__name__}.")
+        if name == "username" and ":" in value:
+            raise ValueError(
+                "username must not hold a colon, which ends it in Basic authentication (RFC 7617)."
+            )
+        # Checked by hand, since the error of `encode` holds the whole text.
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            raise ValueError(f"{name} cannot be encoded in UTF-8: it has half a character.")
+        encoded.append(value.encode())
+    return b64encode(b":".join(encoded)).decode()
 
 
 def _log_failure(error: Exception, sent: TokenData | None) -> None:

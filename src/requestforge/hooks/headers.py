@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
 
+from requestforge.hooks._values import checked_name
 from requestforge.interfaces import RequestHookInterface, ResponseHookInterface
 from requestforge.models import HttpMethod, HttpRequest, HttpResponse, RequestContext
 
@@ -26,15 +27,34 @@ class AuthorizationHook(RequestHookInterface):
 
     Args:
         token_provider: called for each attempt; a falsy result leaves the request as it is.
+
+    Raises:
+        TypeError: the provider cannot be called.
     """
 
     def __init__(self, token_provider: Callable[[], str | None]) -> None:
+        if not callable(token_provider):
+            raise TypeError(
+                "token_provider must be something that can be called for a token, "
+                f"not a {type(token_provider).__name__}."
+            )
         self._token_provider = token_provider
 
     def before_request(self, request: HttpRequest, context: RequestContext) -> HttpRequest:  # noqa: ARG002
-        """The request with the token that the provider gives."""
-        token = self._token_provider()
-        return request.with_headers({"Authorization": f"Bearer {token}"}) if token else request
+        """The request with the token that the provider gives.
+
+        Raises:
+            TypeError: it gives no text.
+            Exception: whatever the provider raised.
+        """
+        token: object = self._token_provider()
+        if not token:
+            return request
+        if not isinstance(token, str):
+            raise TypeError(
+                f"The token provider must give a text or None, not a {type(token).__name__}."
+            )
+        return request.with_headers({"Authorization": f"Bearer {token}"})
 
 
 class CorrelationIdHook(RequestHookInterface):
@@ -42,10 +62,14 @@ class CorrelationIdHook(RequestHookInterface):
 
     Args:
         header_name: the header that carries it.
+
+    Raises:
+        TypeError: its name is no text.
+        ValueError: no header can have that name.
     """
 
     def __init__(self, header_name: str = "X-Correlation-ID") -> None:
-        self._header_name = header_name
+        self._header_name = checked_name("header_name", header_name)
 
     def before_request(self, request: HttpRequest, context: RequestContext) -> HttpRequest:
         """The request with its id, which `metadata["correlation_id"]` has, too."""
@@ -65,10 +89,14 @@ class IdempotencyKeyHook(RequestHookInterface):
 
     Args:
         header_name: the header that carries it.
+
+    Raises:
+        TypeError: its name is no text.
+        ValueError: no header can have that name.
     """
 
     def __init__(self, header_name: str = "Idempotency-Key") -> None:
-        self._header_name = header_name
+        self._header_name = checked_name("header_name", header_name)
 
     @property
     def header_name(self) -> str:
