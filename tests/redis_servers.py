@@ -33,6 +33,7 @@ class RedisServer:
         self._socket = self._folder / "redis.sock"
         self._options = options
         self.url = f"unix://{self._socket}"
+        self._clients: list[redis.Redis] = []
         self.start()
 
     def start(self) -> None:
@@ -58,19 +59,23 @@ class RedisServer:
             raise
 
     def client(self, **options: object) -> redis.Redis:
-        """A client, with the options of redis-py."""
-        return redis.Redis.from_url(self.url, **options)
+        """A client, with the options of redis-py, to be closed with the server."""
+        client = redis.Redis.from_url(self.url, **options)
+        self._clients.append(client)
+        return client
 
     def commands(self) -> dict[str, int]:
         """How often each command was called, those of connecting left out."""
-        told = self.client().info("commandstats")
+        with redis.Redis.from_url(self.url) as client:
+            told = client.info("commandstats")
         quiet = {"info", "hello", "ping", "client|setinfo", "client|maint_notifications", "client"}
         counts = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in told.items()}
         return {name: count for name, count in counts.items() if name not in quiet}
 
     def forget_commands(self) -> None:
         """Count from zero."""
-        self.client().config_resetstat()
+        with redis.Redis.from_url(self.url) as client:
+            client.config_resetstat()
 
     def kill(self) -> None:
         """End it as a crash does."""
@@ -89,12 +94,15 @@ class RedisServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for client in self._clients:
+            client.close()
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _answers(self) -> bool:
         try:
-            return bool(self.client().ping())
+            with redis.Redis.from_url(self.url) as client:
+                return bool(client.ping())
         except redis.AuthenticationError:
             return True
         except redis.ConnectionError:
@@ -114,6 +122,13 @@ def redis_servers(redis_url: str) -> Iterator[Callable[..., RedisServer]]:
 def own_redis(redis_servers: Callable[..., RedisServer]) -> RedisServer:
     """A Redis of the test's own."""
     return redis_servers()
+
+
+@pytest.fixture
+def connect(redis_url: str) -> Iterator[Callable[..., redis.Redis]]:
+    """Makes clients of the Redis of this run, with the options of redis-py."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(redis.Redis.from_url(redis_url, **options))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -161,9 +161,9 @@ def test_a_child_reads_and_writes_beside_its_parent(farm: Farm) -> None:
 
 
 @NEEDS_FORK
-def test_a_child_uses_the_client_that_was_given(redis_url: str) -> None:
+def test_a_child_uses_the_client_that_was_given(connect: Callable[..., redis.Redis]) -> None:
     """A client of the caller's works on both sides of a fork, as redis-py lets it."""
-    storage = RedisTokenStorage(redis.Redis.from_url(redis_url), key_prefix=uuid4().hex)
+    storage = RedisTokenStorage(connect(), key_prefix=uuid4().hex)
     storage.set("app", TokenData("parent"))
 
     def in_the_child() -> str | None:

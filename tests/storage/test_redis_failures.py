@@ -13,11 +13,7 @@ import redis
 from canary import assert_clean
 from doubles import CountingStep, faults, recorded
 from redis_servers import LIMIT, RedisServer, free_port, until
-from requestforge import (
-    RedisTokenStorage,
-    TokenFetchPipeline,
-    TokenStorageException,
-)
+from requestforge import RedisTokenStorage, TokenFetchPipeline, TokenStorageException
 from requestforge.events import LockUnavailable
 from requestforge.tokens import TokenData
 
@@ -63,8 +59,6 @@ class Failing:
         if self.error is not None:
             raise self.error
         return 1
-
-    def close(self) -> None: ...
 
 
 class TestErrors:

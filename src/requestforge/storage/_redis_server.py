@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import weakref
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,7 +57,7 @@ class RedisServer:
         self._url = url or ""
         self._own: redis.Redis | None = None
         if client is None:
-            client = self._own = _opened(self._url)
+            client = self._open()
         self._client: _Client = client
         if inspect.iscoroutinefunction(self._client.execute_command):
             msg = "client must be a redis.Redis or redis.RedisCluster, but is one for asyncio."
@@ -106,7 +107,7 @@ class RedisServer:
         try:
             answer = self._client.execute_command(*command, **options)
         except Exception as error:
-            if isinstance(error, self._lost) and not isinstance(error, self._own_limit):
+            if self._is_lost(error):
                 self._paused_until = real_monotonic() + _PAUSE
             _cut(error)
             subject = _named(keys)
@@ -114,6 +115,10 @@ class RedisServer:
             raise TokenStorageException(msg, error) from error
         self._paused_until = 0.0
         return answer
+
+    def may_have_done(self, error: TokenStorageException) -> bool:
+        """Whether the server may have got a command that failed so."""
+        return self._is_lost(error.original_exception)
 
     def close(self) -> None:
         """Close the connections of a client of its own."""
@@ -126,7 +131,17 @@ class RedisServer:
             return
         # Whoever lets go of the parent's client would close it, for which it takes those locks.
         self._own.auto_close_connection_pool = False
-        self._client = self._own = _opened(self._url)
+        self._closing.detach()
+        self._client = self._open()
+
+    def _open(self) -> "redis.Redis":
+        self._own = _opened(self._url)
+        # Its own `__del__` comes too late where it is part of a circle: after those of its sockets.
+        self._closing = weakref.finalize(self, self._own.close)
+        return self._own
+
+    def _is_lost(self, error: BaseException | None) -> bool:
+        return isinstance(error, self._lost) and not isinstance(error, self._own_limit)
 
     def _pass_or_fail(self, attempt: str, keys: Collection[str]) -> None:
         moment = real_monotonic()
