@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from canary import overheard
 
-pytest_plugins = ["django_caches", "surroundings"]
+pytest_plugins = ["django_caches", "redis_servers", "surroundings"]
 
 # A slow machine is no failure; pytest's own timeout still ends a test that hangs.
 settings.register_profile("requestforge", deadline=None)

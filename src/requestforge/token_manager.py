@@ -20,15 +20,24 @@ from requestforge.interfaces import (
     TokenStorageInterface,
 )
 from requestforge.pipelines import PipelineTokenProvider, TokenFetchPipeline
-from requestforge.storage import DjangoCacheTokenStorage, InMemoryTokenStorage
+from requestforge.storage import (
+    DjangoCacheTokenStorage,
+    EncryptedTokenStorage,
+    FileTokenStorage,
+    InMemoryTokenStorage,
+    RedisTokenStorage,
+)
 from requestforge.tokens import TokenData
 
 __all__ = [
     "BaseOAuth2TokenProvider",
     "ClientCredentialsTokenProvider",
     "DjangoCacheTokenStorage",
+    "EncryptedTokenStorage",
+    "FileTokenStorage",
     "InMemoryTokenStorage",
     "PasswordGrantTokenProvider",
+    "RedisTokenStorage",
     "TokenManager",
     "TokenRefreshException",
 ]

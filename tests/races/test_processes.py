@@ -20,11 +20,11 @@ pytestmark = pytest.mark.compat
 
 
 class Worker:
-    """A process that runs worker.py."""
+    """A process that runs worker.py, or another program next to it."""
 
-    def __init__(self, told: dict[str, object]) -> None:
+    def __init__(self, told: dict[str, object], program: str = "worker.py") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("worker.py")), json.dumps(told)],
+            [sys.executable, str(Path(__file__).with_name(program)), json.dumps(told)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -42,6 +42,10 @@ class Worker:
         stdout = self._process.stdout
         assert stdout is not None
         return json.loads(Task(stdout.readline).result())
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """End it as the kernel does when memory runs out."""

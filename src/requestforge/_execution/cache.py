@@ -9,7 +9,7 @@ from pickle import UnpicklingError
 
 from requestforge import instrumentation
 from requestforge._execution.flight import Demand, Flight, Flights
-from requestforge._execution.home import adapted, homes
+from requestforge._execution.home import homes
 from requestforge._execution.keys import EPOCH_SUFFIX, Entry, epoch_of
 from requestforge._execution.records import Record
 from requestforge._execution.reports import Reports
@@ -17,6 +17,7 @@ from requestforge._portable import without_secrets
 from requestforge._redaction import fingerprint
 from requestforge.events import InvalidationCause, StorageOperation
 from requestforge.exceptions import TokenStorageException
+from requestforge.storage._basic import adapted
 from requestforge.tokens import TokenData, is_usable, stamped
 
 _log = logging.getLogger("requestforge")

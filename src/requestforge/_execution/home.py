@@ -1,14 +1,13 @@
-"""What a process knows of a storage beyond what it holds, and storages with the basics alone."""
+"""What a process knows of a storage beyond what the storage holds."""
 
 import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from requestforge._execution.flight import Flights
 from requestforge._fork import renew_after_fork
-from requestforge.interfaces import TokenStorageInterface
 from requestforge.tokens import TokenData
 
 
@@ -86,23 +85,3 @@ def _itself(storage: object) -> object:
 
 
 homes = _Homes()
-
-
-def adapted(storage: object) -> TokenStorageInterface:
-    return storage if isinstance(storage, TokenStorageInterface) else _Basic(storage)
-
-
-def _passed_on(name: str) -> Any:  # noqa: ANN401 - one for four signatures
-    def call(self: "_Basic", key: str, *token: TokenData) -> object:
-        return getattr(self.storage, name)(key, *token)
-
-    return call
-
-
-class _Basic(TokenStorageInterface):
-    """A storage that has the four basic methods alone."""
-
-    def __init__(self, storage: object) -> None:
-        self.storage = storage
-
-    get, set, delete, exists = map(_passed_on, ("get", "set", "delete", "exists"))
