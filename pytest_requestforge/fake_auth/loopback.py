@@ -2,6 +2,7 @@
 
 import re
 import socket
+import struct
 import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
@@ -16,6 +17,7 @@ _ADDRESS = "127.0.0.1"
 _BACKLOG = 128
 _END = 2.0  # seconds that a thread may take to see that its socket is closed
 _LONGEST_LINE = 65_536  # bytes
+_AT_ONCE = struct.pack("ii", 1, 0)  # a close that does not linger is a reset
 _URL = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?(/.*)?", re.ASCII)
 
 
@@ -151,10 +153,30 @@ class _Requests(BaseHTTPRequestHandler):
     def _reply(self, url: SplitResult, content: bytes) -> None:
         headers = self.headers.items()
         reply = ask(self.server.app, self.command, url, headers=headers, content=content)
-        lines = [f"{self.protocol_version} {reply.status}"]
-        lines.extend(f"{name}: {value}" for name, value in reply.headers)
-        # One write, so that no part waits for the acknowledgement of another.
-        self.wfile.write("\r\n".join((*lines, "", "")).encode("latin-1") + reply.content)
+        for piece in reply.pieces():
+            if isinstance(piece, bytes):
+                self.wfile.write(piece)
+            elif isinstance(piece, str):
+                self._end(by_reset=piece == "reset")
+            elif self._is_left(piece.seconds):
+                self._end(by_reset=False)
+                return
+
+    def _is_left(self, seconds: float | None) -> bool:
+        """Whether the client leaves within so many seconds; None: wait until it does."""
+        self.connection.settimeout(seconds)
+        try:
+            self.connection.recv(1, socket.MSG_PEEK)
+        except TimeoutError:
+            self.connection.settimeout(None)
+            return False
+        return True
+
+    def _end(self, *, by_reset: bool) -> None:
+        """Have the connection closed."""
+        if by_reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self.close_connection = True
 
 
 def _thread(target: Any, name: str, *args: Any) -> threading.Thread:  # noqa: ANN401 - any callable

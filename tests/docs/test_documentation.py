@@ -36,7 +36,7 @@ COUNTS = {
     "docs/examples/multi-step-auth.rst": (5, 4),
     "docs/index.rst": (1, 1),
     "docs/user-guide/authentication.rst": (5, 4),
-    "docs/user-guide/testing.rst": (10, 2),
+    "docs/user-guide/testing.rst": (15, 2),
 }
 
 Done = subprocess.CompletedProcess[str]
@@ -111,7 +111,7 @@ def test_examples_of_docstrings_run(rf_fake_auth: FakeAuth) -> None:
         ]
         failed = sum(doctest.DocTestRunner().run(example).failed for example in examples)
 
-    assert len(examples) == 2
+    assert len(examples) == 3
     assert failed == 0
 
 
