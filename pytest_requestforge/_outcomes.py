@@ -32,12 +32,14 @@ class Watched:
         auth: the server.
         began: how long its journal was when the test, or the server, began.
         mark: the same moment, for its evidence.
+        unused: what was said of unused faults, if anything.
     """
 
     def __init__(self, auth: "Server") -> None:
         self.auth = auth
         self.mark = auth.moment()
         self.began = self.mark.requests
+        self.unused = ""
         self._judged = self.began
 
     def is_of_test(self) -> bool:
@@ -47,7 +49,8 @@ class Watched:
     def judge(self, item: pytest.Item) -> str:
         """What fails the test, of what has come up since it was judged last; "" without any."""
         since, self._judged = self._judged, len(self.auth.journal)
-        unused = self.auth.explain_unused_faults()
+        unused = "" if self.auth.on_unused_fault == "ignore" else self.auth.explain_unused_faults()
+        self.unused = unused or self.unused
         self.auth.drop_unused_faults()
         if unused and self.auth.on_unused_fault == "warn":
             item.warn(pytest.PytestWarning(unused))
@@ -128,6 +131,7 @@ def pytest_runtest_makereport(
         for each in watched:
             unmatched = each.auth.explain_unmatched(each.began)
             add_section(report, "requestforge unmatched requests", unmatched)
+            add_section(report, "requestforge unused faults", each.unused)
             add_section(report, "requestforge timeline", each.auth.timeline())
         for recorder in [] if watched else item.stash.get(RECORDERS, []):
             add_section(report, "requestforge timeline", recorder.timeline())

@@ -54,7 +54,8 @@ class ReportFile:
             content = page([told for told in self._tests.values() if told["stories"]])
             self._path.write_text(content, encoding="utf-8")
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    # In quotes, since older releases of pytest do not have the name.
+    def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         """Say where it is."""
         terminalreporter.write_line(f"requestforge report: {self._path}")
 

@@ -32,12 +32,22 @@ from pytest_requestforge.fake_auth.faults import Fault
 from pytest_requestforge.fake_auth.findings import Findings, Severity
 from pytest_requestforge.fake_auth.incoming import origin_of
 from pytest_requestforge.fake_auth.journal import Entry, Journal
+from pytest_requestforge.fake_auth.loopback import Loopback
 from pytest_requestforge.fake_auth.providers import Providers
 from pytest_requestforge.fake_auth.serving import Pipeline, endpoints_of, refuse_other_origins
 from pytest_requestforge.fake_auth.transports import Transport, make_carrier
 from pytest_requestforge.recorder import Recorder
 
-__all__ = ["Entry", "FakeAuth", "FakeAuthFactory", "Fault", "Journal", "Resource", "TokenEndpoint"]
+__all__ = [
+    "Entry",
+    "FakeAuth",
+    "FakeAuthFactory",
+    "Fault",
+    "Journal",
+    "Loopback",
+    "Resource",
+    "TokenEndpoint",
+]
 
 _BASE_URL = "https://auth.example.test"
 
@@ -49,7 +59,7 @@ class FakeAuth(Findings, Providers, Assertions):
     definition serves both transports: in process it answers in the place of the network whatever
     goes through `requests`, for every host that is named; on loopback it listens on a socket of
     127.0.0.1, where endpoints of every host are found at their paths. `endpoint.url` is right on
-    either.
+    either. A third way is your own: whatever speaks WSGI may carry `app`, at the base URL.
 
     Example:
         >>> with FakeAuth("https://auth.example.com") as auth:
@@ -59,7 +69,7 @@ class FakeAuth(Findings, Providers, Assertions):
 
     Args:
         base_url: of endpoints that are given as a path; None: https://auth.example.test.
-        transport: "inprocess" or "loopback".
+        transport: "inprocess", "loopback", or "wsgi" where something else carries `app`.
         strict: whether an unmatched request fails: under pytest the test, however the server was
             started; else the `with` block, which raises AssertionError when it ends as planned.
         seed: the tokens follow from it; None: a random one.
@@ -97,7 +107,7 @@ class FakeAuth(Findings, Providers, Assertions):
         self.journal = Journal()
         self.recorder = Recorder(self.journal)
         self._app = App(origin_of(self._base), self.journal)
-        self._carrier = make_carrier(transport, self._app)
+        self._carrier = make_carrier(transport, self._app, origin_of(self._base))
         self._providers = []
         self._is_started = False
         self._is_watched = False

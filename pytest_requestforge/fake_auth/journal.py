@@ -55,7 +55,8 @@ class Entry:
     @property
     def path(self) -> str:
         """Path and query of the URL."""
-        parts = urlsplit(self.url)
+        # A label such as app_token#1 begins no fragment.
+        parts = urlsplit(self.url, allow_fragments=False)
         return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
     def facts(self) -> dict[str, object]:

@@ -271,6 +271,12 @@ class TestAnswers:
         app.drip(bytes_per_second=10_000)
         assert post(app.url).status_code == 400
 
+    def test_a_large_answer_arrives_whole(self, auth: FakeAuth) -> None:
+        """However often the client has to read."""
+        me = auth.resource("GET /me", json="x" * 100_000)
+        me.slow(0.001)
+        assert len(requests.get(me.url, timeout=5).json()) == 100_000
+
     def test_a_dripped_answer_can_be_streamed(self, app: TokenEndpoint) -> None:
         """It arrives byte by byte."""
         app.drip(bytes_per_second=1000)

@@ -281,11 +281,13 @@ def test_it(rf_fake_auth):
         )
 
     def test_it_does_not_hide_the_tests_own_error(self, pytester: pytest.Pytester) -> None:
-        """The test's exception is what is shown."""
+        """The test's exception is shown, and the unused fault below it."""
         pytester.makepyfile(self.BODY.format(marker="", rest="raise ZeroDivisionError"))
         result = pytester.runpytest()
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["E *ZeroDivisionError"])
+        result.stdout.fnmatch_lines(
+            ["E *ZeroDivisionError", "*- requestforge unused faults -*", "*used 1 of 2 times"]
+        )
 
     def test_it_is_told_with_an_unmatched_request(self, pytester: pytest.Pytester) -> None:
         """Both findings are in the failure."""
