@@ -38,10 +38,10 @@ nitpick_ignore_regex = [
     (r"py:class", r"requestforge\.instrumentation\.(Clock|Observer)T"),
     (r"py:class", r"pytest_requestforge\._witness\.\w+"),
     # A dict that says more when a comparison with it fails.
-    (r"py:class", r"pytest_requestforge\.assertions\.FetchCounts"),
+    (r"py:class", r"pytest_requestforge\.assertions\.(Assertions|FetchCounts)"),
     (r"py:class", r"pytest_requestforge\.fake_auth\.serving\.Pipeline"),
     # Fields of endpoints, which FakeAuth fills in.
-    (r"py:class", r"pytest_requestforge\.fake_auth\.endpoints\.(Demands|Server|TokenPlace)"),
+    (r"py:class", r"pytest_requestforge\.fake_auth\.endpoints\.(Demands|Endpoint|Server|TokenPlace)"),
 ]
 
 # A name between single backticks is code, in the docstrings as elsewhere.

@@ -10,9 +10,13 @@ if TYPE_CHECKING:
         assert_cache_hits,
         assert_cache_misses,
         assert_cascade,
+        assert_expires_in,
         assert_fetch_counts,
         assert_fetch_order,
+        assert_header_sent,
         assert_no_fetches,
+        assert_no_secrets,
+        assert_single_flight,
         expect_fetches,
     )
     from pytest_requestforge.clock import Clock
@@ -28,9 +32,13 @@ __all__ = [
     "assert_cache_hits",
     "assert_cache_misses",
     "assert_cascade",
+    "assert_expires_in",
     "assert_fetch_counts",
     "assert_fetch_order",
+    "assert_header_sent",
     "assert_no_fetches",
+    "assert_no_secrets",
+    "assert_single_flight",
     "expect_fetches",
 ]
 

@@ -1,12 +1,13 @@
 """What was seen of tokens: requests, cache hits and misses, invalidations."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from requestforge.events import MissReason
 
-__all__ = ["START", "Evidence", "Invalidation", "Mark", "Miss", "Request"]
+__all__ = ["START", "Evidence", "Hit", "Invalidation", "Mark", "Miss", "Request"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,9 @@ class Request:
         issued: label of the token that it gave.
         ends_at: when that token ends (aware UTC); None: never.
         sent: labels of the tokens that it carried.
+        asked: what tells it from a request for another's token, such as that of another tenant.
+        refused: labels of the tokens that it carried in vain.
+        is_faulty: whether a fault struck it, so that its token may not have arrived.
     """
 
     number: int
@@ -34,6 +38,18 @@ class Request:
     issued: str | None = None
     ends_at: datetime | None = None
     sent: Sequence[str] = ()
+    asked: str = ""
+    refused: Sequence[str] = ()
+    is_faulty: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A token that came from the cache; `after`: how many requests came before."""
+
+    step: str
+    at: datetime
+    after: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +100,11 @@ class Evidence:
         since: how many of them came before the mark.
         fetched: the fetches of each step.
         told: the same as told by the library, where another witness decides; else None.
-        hits: how often each step was served from the cache.
+        served: every token that came from the cache.
         misses: every miss.
         invalidations: every invalidation.
+        uses: the end of use of each step's last token as the library told it; None: without end.
+        now: when this was seen (aware UTC).
         ends: what the end of a token is called: "expires" or "use ends".
         footer: what is worth knowing about the witness, such as its seed.
     """
@@ -95,9 +113,11 @@ class Evidence:
     since: int
     fetched: Mapping[str, int]
     told: Mapping[str, int] | None
-    hits: Mapping[str, int]
+    served: Sequence[Hit]
     misses: Sequence[Miss]
     invalidations: Sequence[Invalidation]
+    uses: Mapping[str, datetime | None]
+    now: datetime
     ends: str
     footer: str
 
@@ -107,12 +127,14 @@ class Evidence:
         return self.history[self.since :]
 
     @property
+    def hits(self) -> Mapping[str, int]:
+        """How often each step was served from the cache."""
+        return Counter(hit.step for hit in self.served)
+
+    @property
     def missed(self) -> Mapping[str, int]:
         """How often the cache had nothing usable for each step."""
-        counts: dict[str, int] = {}
-        for miss in self.misses:
-            counts[miss.step] = counts.get(miss.step, 0) + 1
-        return counts
+        return Counter(miss.step for miss in self.misses)
 
     @property
     def invalidated(self) -> frozenset[str]:

@@ -1,6 +1,6 @@
 """How a failed assertion reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ def failure(
     columns: Sequence[Column],
     *,
     limits: Mapping[str, int] | None = None,
+    surplus: Collection[int] = (),
     info: str | None = None,
 ) -> str:
     """The text of a failed assertion.
@@ -33,6 +34,7 @@ def failure(
         evidence: what was seen.
         columns: what the table shows of each step besides its last token, the judged one first.
         limits: how many fetches of a step were right; the timeline marks those beyond.
+        surplus: numbers of requests that it marks as well.
         info: the caller's own text.
     """
     return "\n".join(
@@ -41,7 +43,7 @@ def failure(
             *([] if info is None else [f"  {info}"]),
             *_table(evidence, columns),
             *_disagreement(evidence, columns[0].cells),
-            *timeline(evidence, limits),
+            *timeline(evidence, limits, surplus),
         ]
     )
 

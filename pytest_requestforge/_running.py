@@ -1,52 +1,29 @@
 """The fake auth servers that run, and who is told of each that starts."""
 
 import threading
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-__all__ = ["Server", "dismiss", "enlist", "running", "tell", "watching"]
+if TYPE_CHECKING:
+    from pytest_requestforge._roles import Server
 
-
-class Server(Protocol):
-    """What is asked of a FakeAuth that runs."""
-
-    @property
-    def journal(self) -> Sized:
-        """Its requests."""
-        ...
-
-    @property
-    def strict(self) -> bool:
-        """Whether an unmatched request fails the test."""
-        ...
-
-    def explain_unmatched(self, since: int = 0) -> str:
-        """What to say of unmatched requests; "" without any."""
-        ...
-
-    def timeline(self) -> str:
-        """What happened."""
-        ...
-
-    def skew(self, seconds: float) -> None:
-        """Set its clock ahead."""
-        ...
+__all__ = ["dismiss", "enlist", "running", "tell", "watching"]
 
 
 _lock = threading.Lock()
-_slots: dict[Server, int] = {}
-_watchers: list[Callable[[Server], object]] = []
+_slots: "dict[Server, int]" = {}
+_watchers: "list[Callable[[Server], object]]" = []
 
 
-def running() -> tuple[Server, ...]:
+def running() -> "tuple[Server, ...]":
     """Those that have been started and not stopped, in the order of their start."""
     with _lock:
         return tuple(_slots)
 
 
-def enlist(auth: Server) -> int:
+def enlist(auth: "Server") -> int:
     """Note that it runs; the lowest number from 0 that no other running one has."""
     with _lock:
         taken = set(_slots.values())
@@ -54,13 +31,13 @@ def enlist(auth: Server) -> int:
         return slot
 
 
-def dismiss(auth: Server) -> None:
+def dismiss(auth: "Server") -> None:
     """Note that it runs no longer."""
     with _lock:
         del _slots[auth]
 
 
-def tell(auth: Server) -> bool:
+def tell(auth: "Server") -> bool:
     """Tell the innermost watcher that it has started; False: nobody watches."""
     if not _watchers:
         return False
@@ -69,7 +46,7 @@ def tell(auth: Server) -> bool:
 
 
 @contextmanager
-def watching(watcher: Callable[[Server], object]) -> Iterator[None]:
+def watching(watcher: "Callable[[Server], object]") -> Iterator[None]:
     """Within the block the watcher is told of each that starts, and judges its requests."""
     _watchers.append(watcher)
     try:

@@ -1,6 +1,6 @@
 """What happened to the tokens, line by line, in the order and the time of the test's clock."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from pytest_requestforge._evidence import Evidence, Invalidation, Request
@@ -20,20 +20,26 @@ _REASONS: dict[MissReason, str] = {
 }
 
 
-def timeline(evidence: Evidence, limits: Mapping[str, int] | None = None) -> list[str]:
+def timeline(
+    evidence: Evidence,
+    limits: Mapping[str, int] | None = None,
+    surplus: Collection[int] = (),
+) -> list[str]:
     """Indented lines with a heading and a footer.
 
     Args:
         evidence: what was seen.
         limits: how many fetches of a step were right; those beyond are marked.
+        surplus: numbers of requests that are marked as well.
     """
     start = _start(evidence)
+    extra = _extra(evidence.requests, limits or {}) | set(surplus)
     if start is None:
         lines = ["  timeline: no request arrived, and nothing was invalidated"]
     else:
         since = start.isoformat(timespec="seconds").replace("+00:00", "Z")
         lines = [f"  timeline (virtual time from {since})"]
-        lines += _aligned(list(_happenings(evidence, start, limits or {})))
+        lines += _aligned(list(_happenings(evidence, start, extra)))
     return [*lines, f"  {evidence.footer}"] if evidence.footer else lines
 
 
@@ -53,10 +59,9 @@ def _start(evidence: Evidence) -> datetime | None:
 
 
 def _happenings(
-    evidence: Evidence, start: datetime, limits: Mapping[str, int]
+    evidence: Evidence, start: datetime, extra: Collection[int]
 ) -> Iterator[Sequence[str]]:
     """The cells of each line, in order; an invalidation has fewer than a request."""
-    extra = _extra(evidence.requests, limits)
     waiting = list(evidence.invalidations)
     for request in evidence.requests:
         while waiting and waiting[0].after < request.number:

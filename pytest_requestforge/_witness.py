@@ -1,11 +1,13 @@
 """The assertions, as methods of whoever saw what happened to the tokens."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Protocol
 
-from pytest_requestforge._evidence import START, Evidence, Mark
+from pytest_requestforge._evidence import START, Evidence, Mark, Request
 from pytest_requestforge._report import Column, failure, times
 from pytest_requestforge._timeline import timeline
 
@@ -154,6 +156,66 @@ class Witness(ABC):
         pipeline.execute()
         _judge_cascade(self.evidence(before), step, expected, info)
 
+    def assert_single_flight(self, *, info: str | None = None) -> None:
+        """No token was fetched while the one before could still be used.
+
+        A fetch is right if it was the first, or if the token before it was at its end, was
+        invalidated or refused, or a new one was asked for by `force_refresh`. Requests that differ
+        in their fields, as those of several tenants do, are judged apart.
+
+        Raises:
+            AssertionError: a fetch was needless, as in a stampede.
+        """
+        __tracebackhide__ = True
+        evidence = self.evidence()
+        needless = _needless(evidence)
+        if needless:
+            counts = Counter(request.step for request in needless if request.step)
+            wrong = "; ".join(
+                f"{step} fetched {times(evidence.fetched.get(step, 0))}, {count} of them needless"
+                for step, count in counts.items()
+            )
+            columns = [Column("needless", counts), _fetched(evidence), _hits(evidence)]
+            numbers = [request.number for request in needless]
+            headline = f"tokens were not fetched in single flight: {wrong}"
+            raise AssertionError(failure(headline, evidence, columns, surplus=numbers, info=info))
+
+    def assert_expires_in(
+        self, step: str, seconds: float | timedelta, *, info: str | None = None
+    ) -> None:
+        """The use of the step's token ends in so many seconds, give or take half a second.
+
+        The end of use is that of the library: the step's `ttl`, or the server's expiry less the
+        margin of `TokenData`.
+
+        Raises:
+            AssertionError: it ends at another time or never, or the step has no token.
+        """
+        __tracebackhide__ = True
+        given = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        evidence = self.evidence()
+        left = {
+            name: None if end is None else (end - evidence.now).total_seconds()
+            for name, end in evidence.uses.items()
+        }
+        ends = left.get(step)
+        if ends is None or abs(ends - given) > _TOLERANCE:
+            if step not in left:
+                found = "the library has no token of it"
+            else:
+                found = (
+                    "its use has no end" if ends is None else f"its use ends in {_number(ends)} s"
+                )
+            cells = {name: "-" if end is None else _number(end) for name, end in left.items()}
+            columns = [
+                _expected({step: _number(given)}),
+                Column("use ends in", cells, "-"),
+                _fetched(evidence),
+                _hits(evidence),
+            ]
+            headline = f"{step} should be used for {_number(given)} s more, but {found}"
+            raise AssertionError(failure(headline, evidence, columns, info=info))
+
     @contextmanager
     def expect_fetches(
         self, counts: Mapping[str, int] = NONE, /, *, info: str | None = None, **exact: int
@@ -175,6 +237,11 @@ class Witness(ABC):
 
 
 _NOTHING_NAMED = "Name at least one step; an assertion without one could never fail."
+
+
+_TOLERANCE = 0.5
+_LONGEST_MARGIN = 30.0
+_EXCUSES = ("expired", "invalidated", "forced", "unreadable")
 
 
 def fetch_failure(
@@ -276,3 +343,49 @@ def _fetched(evidence: Evidence) -> Column:
 
 def _hits(evidence: Evidence) -> Column:
     return Column("cache hits", evidence.hits)
+
+
+def _number(seconds: float) -> str:
+    return f"{round(seconds, 1):.10g}"
+
+
+def _needless(evidence: Evidence) -> list[Request]:
+    """The fetches that came while the token before could still be used."""
+    last: dict[tuple[str, str], Request] = {}
+    found = []
+    for request in evidence.requests:
+        if request.step is None or request.issued is None:
+            continue
+        before = last.pop((request.step, request.asked), None)
+        if not request.is_faulty:
+            last[request.step, request.asked] = request
+        if before is None or not _is_usable(before, request):
+            continue
+        if not _excused(before, request, evidence):
+            found.append(request)
+    return found
+
+
+def _is_usable(before: Request, request: Request) -> bool:
+    """Whether a client could still use the token, so long before its end as is usual."""
+    if before.ends_at is None:
+        return True
+    life = (before.ends_at - before.at).total_seconds()
+    return (before.ends_at - request.at).total_seconds() > min(_LONGEST_MARGIN, life / 10)
+
+
+def _excused(before: Request, request: Request, evidence: Evidence) -> bool:
+    """Whether something between the two requests called for a new token."""
+    step, between = request.step, range(before.number, request.number)
+    invalidated = any(
+        step in each.steps for each in evidence.invalidations if each.after in between
+    )
+    missed = any(
+        each.step == step and each.reason in _EXCUSES
+        for each in evidence.misses
+        if each.after in between
+    )
+    refused = any(
+        before.issued in each.refused for each in evidence.history[before.number : request.number]
+    )
+    return invalidated or missed or refused

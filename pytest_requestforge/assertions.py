@@ -5,11 +5,14 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from pytest_requestforge._evidence import START, Evidence, Mark, Request
+from pytest_requestforge._report import Column, failure, times
+from pytest_requestforge._texts import text_of
+from pytest_requestforge._timeline import timeline
 from pytest_requestforge._witness import NONE, Pipeline, Witness, fetch_failure
 
 __all__ = [
@@ -18,11 +21,17 @@ __all__ = [
     "assert_cache_hits",
     "assert_cache_misses",
     "assert_cascade",
+    "assert_expires_in",
     "assert_fetch_counts",
     "assert_fetch_order",
+    "assert_header_sent",
     "assert_no_fetches",
+    "assert_no_secrets",
+    "assert_single_flight",
     "expect_fetches",
 ]
+
+_REFUSED = (401, 403)
 
 
 def assert_fetch_counts(
@@ -107,6 +116,54 @@ def assert_cascade(
     witness.assert_cascade(pipeline, step, clears=clears, keeps=keeps, info=info)
 
 
+def assert_single_flight(witness: Witness, *, info: str | None = None) -> None:
+    """No token was fetched while the one before could still be used.
+
+    A fetch is right if it was the first, or if the token before it was at its end, was invalidated
+    or refused, or a new one was asked for by `force_refresh`.
+
+    Raises:
+        AssertionError: a fetch was needless, as in a stampede.
+    """
+    __tracebackhide__ = True
+    witness.assert_single_flight(info=info)
+
+
+def assert_expires_in(
+    witness: Witness, step: str, seconds: float | timedelta, *, info: str | None = None
+) -> None:
+    """The use of the step's token ends in so many seconds, give or take half a second.
+
+    Raises:
+        AssertionError: it ends at another time or never, or the step has no token.
+    """
+    __tracebackhide__ = True
+    witness.assert_expires_in(step, seconds, info=info)
+
+
+def assert_header_sent(
+    auth: "Assertions", step: str, name: str, value: str, *, info: str | None = None
+) -> None:
+    """A request to the step's endpoint had this header, with a value or the label of its token.
+
+    Raises:
+        AssertionError: none had.
+    """
+    __tracebackhide__ = True
+    auth.assert_header_sent(step, name, value, info=info)
+
+
+def assert_no_secrets(auth: "Assertions", *texts: object, info: str | None = None) -> None:
+    """None of the texts shows a secret that the server has issued, expects or has accepted.
+
+    Raises:
+        AssertionError: one does.
+        TypeError: there is no text.
+    """
+    __tracebackhide__ = True
+    auth.assert_no_secrets(*texts, info=info)
+
+
 def expect_fetches(
     witness: Witness, counts: Mapping[str, int] = NONE, /, *, info: str | None = None, **exact: int
 ) -> AbstractContextManager[None]:
@@ -145,6 +202,10 @@ class JournalEntry(Protocol):
     def expires_at(self) -> datetime | None: ...
     @property
     def sent(self) -> Sequence[str]: ...
+    @property
+    def fault(self) -> str | None: ...
+    @property
+    def body(self) -> Mapping[str, object]: ...
 
 
 class Journal(Protocol):
@@ -191,10 +252,84 @@ class Assertions(Witness):
     def base_url(self) -> str:
         """Start of the URLs that the timeline shows without it."""
 
+    @abstractmethod
+    def header_values(self, number: int, name: str) -> Sequence[str]:
+        """What a request had in a header: as it was, and masked."""
+
+    @abstractmethod
+    def masked_header(self, name: str, value: str) -> str:
+        """The value of a header with its secrets masked."""
+
+    @abstractmethod
+    def secrets_in(self, text: str) -> Mapping[str, str]:
+        """By what a secret is, the part of the text that shows it, masked."""
+
     @property
     def fetch_counts(self) -> FetchCounts:
         """How many requests reached each token endpoint, whatever the answer; none: left out."""
         return FetchCounts(self.evidence().fetched, self)
+
+    def assert_header_sent(
+        self, step: str, name: str, value: str, *, info: str | None = None
+    ) -> None:
+        """A request to the step's endpoint had this header.
+
+        Args:
+            step: whose endpoint; for a resource "METHOD /path".
+            name: of the header, in any case.
+            value: what it held; a token may stand as its label: "Bearer app_token#1".
+            info: the caller's own text.
+
+        Raises:
+            AssertionError: no request had it with this value.
+        """
+        __tracebackhide__ = True
+        asked = [number for number, entry in enumerate(self.journal, 1) if entry.step == step]
+        sent = [values for number in asked if (values := self.header_values(number, name))]
+        if not any(value in values for values in sent):
+            if not asked:
+                found = "no request came"
+            elif not sent:
+                found = f"{times(len(asked), 'request', 'requests')} came without it"
+            else:
+                found = f"it held {', '.join(dict.fromkeys(values[-1] for values in sent))}"
+            evidence = self.evidence()
+            labels = {request.issued for request in evidence.history}
+            is_label = value.rpartition(" ")[2] in labels
+            shown = value if is_label else self.masked_header(name, value)
+            headline = (
+                f"header {name} was not sent to {step} as expected: {found}, expected {shown}"
+            )
+            columns = [Column("fetched", evidence.fetched), Column("cache hits", evidence.hits)]
+            raise AssertionError(failure(headline, evidence, columns, info=info))
+
+    def assert_no_secrets(self, *texts: object, info: str | None = None) -> None:
+        """None of the texts shows a secret that the server has issued, expects or has accepted.
+
+        Secrets are tokens, and the values of headers and fields whose names say so, such as
+        `client_secret`. Those shorter than six characters are not looked for.
+
+        Args:
+            texts: each as its `str`; of an exception those that caused it as well.
+            info: the caller's own text.
+
+        Raises:
+            AssertionError: one does; the failure says which secret, and shows the place without it.
+            TypeError: there is no text.
+        """
+        __tracebackhide__ = True
+        if not texts:
+            raise TypeError("Give at least one text; an assertion without one could never fail.")
+        found = [
+            (f"text {number}", label, place)
+            for number, text in enumerate(texts, 1)
+            for label, place in self.secrets_in(text_of(text)).items()
+        ]
+        if found:
+            names = ", ".join(dict.fromkeys(label for _, label, _ in found))
+            lines = [f"secrets show up: {names}", *([] if info is None else [f"  {info}"])]
+            lines.extend(f"  {where}: {place}" for where, _, place in found)
+            raise AssertionError("\n".join([*lines, *timeline(self.evidence())]))
 
     def moment(self) -> Mark:
         """Now, for `evidence`."""
@@ -230,4 +365,7 @@ def _request(number: int, entry: JournalEntry, base_url: str) -> Request:
         issued=entry.issued,
         ends_at=entry.expires_at,
         sent=entry.sent,
+        asked=f"{entry.url} {entry.body}",
+        refused=entry.sent if entry.status in _REFUSED else (),
+        is_faulty=entry.fault is not None,
     )

@@ -14,6 +14,7 @@ from pytest_requestforge._freezing import (
     real_sleep,
     sleeping_by,
 )
+from pytest_requestforge._passing import ruling
 from pytest_requestforge._running import running
 from requestforge.config import TokenData
 from requestforge.events import Event, StepCached, StepFetched, TokenReplaced
@@ -85,6 +86,7 @@ class Clock:
                     stack.enter_context(sleeping_by(self.sleep))
             stack.enter_context(observe(self._note))
             stack.enter_context(use_clock(self))
+            stack.enter_context(ruling(self))
             self._stack = stack.pop_all()
         self._entered = True
         return self

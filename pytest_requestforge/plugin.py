@@ -1,53 +1,34 @@
 """The fixtures, options and hooks that pytest loads through the entry point."""
 # ruff: noqa: D205, D415 - of a fixture `pytest --fixtures` shows the first paragraph, example included
 
-import sys
 import zlib
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_requestforge import _outcomes
 from pytest_requestforge._extras import needed_by
-from pytest_requestforge._running import Server, running, watching
 
 if TYPE_CHECKING:
     from faker import Faker
 
     from pytest_requestforge.clock import Clock
-    from pytest_requestforge.fake_auth import FakeAuth
+    from pytest_requestforge.fake_auth import FakeAuth, FakeAuthFactory
     from pytest_requestforge.recorder import Recorder
     from requestforge.interfaces import TokenStorageInterface
 
-Transport = Literal["inprocess", "loopback"]
-
+_SEVERITIES = ("error", "warn", "ignore")
 _MARKERS = (
     "rf_clock(start, real_sleep): when rf_clock starts, and whether time.sleep really sleeps",
-    "rf_fake_auth(transport, strict, seed): how the fake auth servers of the test are made",
+    "rf_fake_auth(transport, strict, seed, unused_faults): how the fakes of the test are made",
+    'rf_faults("all"): run the test once more for each of its steps with each fault that is named',
 )
-_WATCHED = pytest.StashKey[list["_Watched"]]()
-_RECORDERS = pytest.StashKey[list["Recorder"]]()
-
-
-class FakeAuthFactory(Protocol):
-    """Starts a FakeAuth that lives as long as the test."""
-
-    def __call__(
-        self,
-        base_url: str | None = None,
-        *,
-        transport: Transport | None = None,
-        strict: bool | None = None,
-        seed: int | None = None,
-    ) -> "FakeAuth":
-        """A FakeAuth; whatever is None comes from the marker, the options or the ini file."""
-        ...
 
 
 @pytest.fixture
-def rf_fake_auth(rf_fake_auth_factory: FakeAuthFactory) -> "FakeAuth":
+def rf_fake_auth(rf_fake_auth_factory: "FakeAuthFactory") -> "FakeAuth":
     """A fake auth server that answers in process, for every host that it is told of.
     For example:
         def test_profile(rf_fake_auth, pipeline, client):
@@ -55,16 +36,17 @@ def rf_fake_auth(rf_fake_auth_factory: FakeAuthFactory) -> "FakeAuth":
             client.get("/user/profile")
             rf_fake_auth.assert_fetch_counts(app_token=1, user_token=1)
 
-    A request that it has no endpoint for fails the test.
+    A request that it has no endpoint for fails the test, and so does a fault that is not used.
 
-    Marker: @pytest.mark.rf_fake_auth(transport="loopback", strict=False, seed=7).
-    Options: --rf-transport, --rf-seed. Ini: rf_transport, rf_strict_unmatched, rf_seed.
+    Markers: @pytest.mark.rf_fake_auth(transport="loopback", strict=False, seed=7),
+    @pytest.mark.rf_faults("all"). Options: --rf-transport, --rf-seed. Ini: rf_transport,
+    rf_strict_unmatched, rf_unused_faults, rf_seed.
     """
     return rf_fake_auth_factory()
 
 
 @pytest.fixture
-def rf_fake_auth_server(rf_fake_auth_factory: FakeAuthFactory) -> "FakeAuth":
+def rf_fake_auth_server(rf_fake_auth_factory: "FakeAuthFactory") -> "FakeAuth":
     """A fake auth server on a socket of 127.0.0.1, for other clients and processes.
     For example:
         def test_command(rf_fake_auth_server):
@@ -78,7 +60,7 @@ def rf_fake_auth_server(rf_fake_auth_factory: FakeAuthFactory) -> "FakeAuth":
 
 
 @pytest.fixture
-def rf_fake_auth_factory(request: pytest.FixtureRequest) -> Iterator[FakeAuthFactory]:
+def rf_fake_auth_factory(request: pytest.FixtureRequest) -> Iterator["FakeAuthFactory"]:
     """Starts fake auth servers, for tests with several of them.
     For example:
         def test_two_providers(rf_fake_auth_factory):
@@ -153,7 +135,7 @@ def rf_recorder(request: pytest.FixtureRequest) -> Iterator["Recorder"]:
 
     _freeze_first(request)
     with Recorder() as recorder:
-        request.node.stash.setdefault(_RECORDERS, []).append(recorder)
+        request.node.stash.setdefault(_outcomes.RECORDERS, []).append(recorder)
         yield recorder
 
 
@@ -201,6 +183,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         help="seed of the fake auth servers and of rf_faker (default: by the id of the test)",
     )
+    group.addoption(
+        "--rf-leaks",
+        action="store_true",
+        help="fail a test in which a token or secret of a fake auth server shows up in a log "
+        "record, in captured output, or in the text of an exception",
+    )
+    group.addoption(
+        "--rf-journal",
+        metavar="FILE",
+        help="write every request of every test to this file, each as a line of JSON",
+    )
+    group.addoption(
+        "--rf-report",
+        metavar="FILE",
+        help="write a page of HTML that shows the timeline of each test",
+    )
     parser.addini("rf_transport", "how rf_fake_auth is reached: inprocess or loopback")
     parser.addini(
         "rf_strict_unmatched",
@@ -208,131 +206,60 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type="bool",
         default=True,
     )
+    parser.addini(
+        "rf_unused_faults",
+        "what becomes of a test that leaves a fault unused: error, warn or ignore",
+        default="error",
+    )
     parser.addini("rf_clock_start", "when rf_clock starts (ISO 8601; naive: local time)")
     parser.addini("rf_seed", "seed of the fake auth servers and of rf_faker, a whole number")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the markers known."""
+    """Make the markers known, and watch the tests."""
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
+    config.pluginmanager.register(_outcomes, "requestforge-outcomes")
+    if config.getoption("--rf-leaks"):
+        from pytest_requestforge._leaks import LeakCheck
+
+        config.pluginmanager.register(LeakCheck(), "requestforge-leaks")
+    folder, is_worker = config.invocation_params.dir, hasattr(config, "workerinput")
+    journal, report = config.getoption("--rf-journal"), config.getoption("--rf-report")
+    if journal:
+        from pytest_requestforge._journal_file import JournalFile
+
+        lines = JournalFile(folder / journal, is_new=not is_worker)
+        config.pluginmanager.register(lines, "requestforge-journal")
+    if report:
+        from pytest_requestforge._report_file import ReportFile
+
+        page = ReportFile(folder / report, is_worker=is_worker)
+        config.pluginmanager.register(page, "requestforge-report")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Watch every fake auth server that runs during the test, whoever has started it."""
-    watched = item.config.stash.setdefault(_WATCHED, [])
-    watched[:] = [_Watched(each.auth, len(each.auth.journal)) for each in watched]
-
-    def watch(auth: Server) -> None:
-        watched.append(_Watched(auth, len(auth.journal)))
-
-    with watching(watch):
-        result = yield
-    runs = running()
-    watched[:] = [each for each in watched if each.auth in runs]
-    return result
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    """Judge the requests of a setup that fails, which no call will follow."""
-    try:
-        return (yield)
-    except BaseException:
-        _judge(item)
-        raise
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say how the fakes are made, and what is looked at."""
+    transport = config.getoption("--rf-transport") or config.getini("rf_transport") or "inprocess"
+    option = config.getoption("--rf-seed")
+    seed = (config.getini("rf_seed") or "by test") if option is None else option
+    parts = [f"transport {transport}", f"seed {seed}"]
+    if config.getoption("--rf-leaks"):
+        parts.append("leaks fail")
+    if config.getoption("--rf-journal"):
+        parts.append(f"journal {config.getoption('--rf-journal')}")
+    if config.getoption("--rf-report"):
+        parts.append(f"report {config.getoption('--rf-report')}")
+    return f"requestforge: {', '.join(parts)}"
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a test that passed but sent a request which no endpoint matches."""
-    with _unmatched_failing(item):
-        return (yield)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Get ready for tests that are run with each fault."""
+    if any(item.get_closest_marker("rf_faults") for item in items):
+        from pytest_requestforge import _matrix
 
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """Report such a request of a teardown, as an error: the test has its result by then."""
-    with _unmatched_failing(item):
-        return (yield)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the timeline to a failure that does not tell it yet, and the unmatched requests."""
-    report = yield
-    if report.failed:
-        watched = [each for each in item.config.stash.get(_WATCHED, []) if each.is_of_test()]
-        for each in watched:
-            unmatched = each.auth.explain_unmatched(each.began)
-            _add_section(report, "requestforge unmatched requests", unmatched)
-            _add_section(report, "requestforge timeline", each.auth.timeline())
-        for recorder in [] if watched else item.stash.get(_RECORDERS, []):
-            _add_section(report, "requestforge timeline", recorder.timeline())
-    return report
-
-
-def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Explain why fetch counts are not the expected ones."""
-    assertions = sys.modules.get("pytest_requestforge.assertions")
-    if assertions is None or op != "==":
-        return None
-    counts, expected = (left, right) if isinstance(left, assertions.FetchCounts) else (right, left)
-    if not isinstance(counts, assertions.FetchCounts) or not isinstance(expected, Mapping):
-        return None
-    return [f"{left} == {right}", *counts.explain(expected)]
-
-
-@dataclass
-class _Watched:
-    """A fake auth server that runs during the test.
-
-    Attributes:
-        auth: the server.
-        began: how long its journal was when the test, or the server, began.
-        judged: up to where its journal has been judged.
-    """
-
-    auth: Server
-    began: int
-    judged: int = 0
-
-    def is_of_test(self) -> bool:
-        """Whether the test has to do with it."""
-        return self.began == 0 or len(self.auth.journal) > self.began
-
-    def judge(self) -> str:
-        """What to say of unmatched requests since it was judged last; "" without any."""
-        since = max(self.began, self.judged)
-        self.judged = len(self.auth.journal)
-        return self.auth.explain_unmatched(since) if self.auth.strict else ""
-
-
-def _judge(item: pytest.Item) -> str:
-    said = (each.judge() for each in item.config.stash.get(_WATCHED, []))
-    return "\n".join(filter(None, said))
-
-
-@contextmanager
-def _unmatched_failing(item: pytest.Item) -> Iterator[None]:
-    """Let unmatched requests fail the block, unless it fails by itself."""
-    try:
-        yield
-    except BaseException:
-        _judge(item)
-        raise
-    said = _judge(item)
-    if said:
-        pytest.fail(said, pytrace=False)
-
-
-def _add_section(report: pytest.TestReport, title: str, text: str) -> None:
-    told = report.longreprtext
-    if not all(line in told for line in text.splitlines()):
-        report.sections.append((title, text))
+        config.pluginmanager.register(_matrix.FaultMatrix(), "requestforge-matrix")
+        config.pluginmanager.register(_matrix.Protocol(), "requestforge-protocol")
 
 
 def _freeze_first(request: pytest.FixtureRequest) -> None:
@@ -349,9 +276,19 @@ def _auth_settings(request: pytest.FixtureRequest) -> dict[str, Any]:
         or config.getini("rf_transport")
         or "inprocess",
         "strict": config.getini("rf_strict_unmatched"),
+        "unused_faults": _severity(config),
         "seed": zlib.crc32(request.node.nodeid.encode()) if seed is None else seed,
         **_marked(request, "rf_fake_auth"),
     }
+
+
+def _severity(config: pytest.Config) -> str:
+    severity: str = config.getini("rf_unused_faults")
+    if severity not in _SEVERITIES:
+        raise pytest.UsageError(
+            f"rf_unused_faults must be {', '.join(_SEVERITIES)}, not {severity!r}."
+        )
+    return severity
 
 
 def _seed(config: pytest.Config) -> int | None:

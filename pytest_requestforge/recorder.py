@@ -6,23 +6,25 @@ from collections import Counter
 from collections.abc import Sized
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePath
 from types import FrameType, TracebackType
 from typing import NamedTuple, Self
 
-from pytest_requestforge._evidence import START, Evidence, Invalidation, Mark, Miss, Request
+from pytest_requestforge._evidence import START, Evidence, Hit, Invalidation, Mark, Miss, Request
 from pytest_requestforge._witness import Witness
 from requestforge.events import (
     Event,
     InvalidationCause,
     MissReason,
+    RequestSent,
     StepCached,
     StepFailed,
     StepFetched,
     StepInvalidated,
     StepMissed,
 )
-from requestforge.instrumentation import observe
+from requestforge.instrumentation import now, observe
 
 __all__ = ["Recorder"]
 
@@ -99,6 +101,12 @@ class Recorder(Witness):
                 causes[event.cause] = causes.get(event.cause, 0) + 1
         return counts
 
+    @property
+    def retries(self) -> dict[str, int]:
+        """How often each request of a client, such as "GET https://host/path", was tried again."""
+        sent = (each for each in self.events if isinstance(each, RequestSent) and each.attempt)
+        return dict(Counter(f"{each.method} {each.url}" for each in sent))
+
     def moment(self) -> Mark:
         """Now, for `evidence`."""
         return Mark(requests=sum(self.fetches.values()), events=self.mark())
@@ -106,19 +114,24 @@ class Recorder(Witness):
     def evidence(self, since: Mark = START) -> Evidence:
         """What was seen since that moment."""
         history: list[Request] = []
-        hits: Counter[str] = Counter()
+        served: list[Hit] = []
         misses: list[Miss] = []
         invalidations = _Invalidations()
+        uses: dict[str, datetime | None] = {}
         before = 0
         for place, seen in enumerate(self._seen):
             event = seen.event
             if isinstance(event, _FETCHES):
                 history.append(_fetch(event, seen, history))
+            if isinstance(event, StepFetched | StepCached):
+                uses[event.step] = event.ends_at
+            elif isinstance(event, StepInvalidated):
+                uses.pop(event.step, None)
             after = len(history) if seen.after is None else seen.after
             if place < since.events:
                 before = len(history)
             elif isinstance(event, StepCached):
-                hits[event.step] += 1
+                served.append(Hit(step=event.step, at=event.at, after=after))
             elif isinstance(event, StepMissed):
                 misses.append(Miss(step=event.step, reason=event.reason, after=after))
             elif isinstance(event, StepInvalidated):
@@ -128,9 +141,11 @@ class Recorder(Witness):
             since=before,
             fetched=Counter(each.step for each in history[before:] if each.step),
             told=None,
-            hits=hits,
+            served=served,
             misses=misses,
             invalidations=invalidations.told(),
+            uses=uses,
+            now=now(),
             ends="use ends",
             footer="",
         )
@@ -230,6 +245,7 @@ def _fetch(event: StepFetched | StepFailed, seen: _Seen, history: list[Request])
         thread=seen.thread.name,
         issued=token,
         ends_at=event.ends_at,
+        asked=event.pipeline,
     )
 
 

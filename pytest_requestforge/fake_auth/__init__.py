@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Self, get_args
 from urllib.parse import unquote
 from wsgiref.types import WSGIApplication
 
@@ -27,26 +27,39 @@ from pytest_requestforge.fake_auth.endpoints import (
     TokenEndpoint,
     TokenPlace,
 )
-from pytest_requestforge.fake_auth.explain import explain
+from pytest_requestforge.fake_auth.factory import FakeAuthFactory
+from pytest_requestforge.fake_auth.faults import Fault
+from pytest_requestforge.fake_auth.findings import Findings, Severity
 from pytest_requestforge.fake_auth.incoming import origin_of
 from pytest_requestforge.fake_auth.journal import Entry, Journal
+from pytest_requestforge.fake_auth.loopback import Loopback
+from pytest_requestforge.fake_auth.providers import Providers
 from pytest_requestforge.fake_auth.serving import Pipeline, endpoints_of, refuse_other_origins
 from pytest_requestforge.fake_auth.transports import Transport, make_carrier
 from pytest_requestforge.recorder import Recorder
 
-__all__ = ["Entry", "FakeAuth", "Journal", "Resource", "TokenEndpoint"]
+__all__ = [
+    "Entry",
+    "FakeAuth",
+    "FakeAuthFactory",
+    "Fault",
+    "Journal",
+    "Loopback",
+    "Resource",
+    "TokenEndpoint",
+]
 
 _BASE_URL = "https://auth.example.test"
 
 
-class FakeAuth(Assertions):
+class FakeAuth(Findings, Providers, Assertions):
     """An auth server for tests; a context manager.
 
     It issues tokens, checks every request for them, and keeps a journal of all that arrives. One
     definition serves both transports: in process it answers in the place of the network whatever
     goes through `requests`, for every host that is named; on loopback it listens on a socket of
     127.0.0.1, where endpoints of every host are found at their paths. `endpoint.url` is right on
-    either.
+    either. A third way is your own: whatever speaks WSGI may carry `app`, at the base URL.
 
     Example:
         >>> with FakeAuth("https://auth.example.com") as auth:
@@ -56,14 +69,16 @@ class FakeAuth(Assertions):
 
     Args:
         base_url: of endpoints that are given as a path; None: https://auth.example.test.
-        transport: "inprocess" or "loopback".
+        transport: "inprocess", "loopback", or "wsgi" where something else carries `app`.
         strict: whether an unmatched request fails: under pytest the test, however the server was
             started; else the `with` block, which raises AssertionError when it ends as planned.
         seed: the tokens follow from it; None: a random one.
+        unused_faults: whether a fault that does not strike as often as it was called for fails as
+            well ("error"), is warned of ("warn"), or is left alone ("ignore").
 
     Raises:
         ImportError: what the transport needs is not installed.
-        ValueError: `base_url` is no http(s) URL, or there is no such transport.
+        ValueError: `base_url` is no http(s) URL, or there is no such transport or severity.
     """
 
     journal: Journal
@@ -78,15 +93,22 @@ class FakeAuth(Assertions):
         transport: Transport = "inprocess",
         strict: bool = True,
         seed: int | None = None,
+        unused_faults: Severity = "error",
     ) -> None:
+        if unused_faults not in get_args(Severity):
+            raise ValueError(
+                f"unused_faults must be one of {get_args(Severity)}, not {unused_faults!r}."
+            )
         self._base = http_url(base_url or _BASE_URL)
         self.transport = transport
         self.strict: bool = strict
+        self.on_unused_fault: Severity = unused_faults
         self.seed = secrets.randbits(32) if seed is None else seed
         self.journal = Journal()
         self.recorder = Recorder(self.journal)
         self._app = App(origin_of(self._base), self.journal)
-        self._carrier = make_carrier(transport, self._app)
+        self._carrier = make_carrier(transport, self._app, origin_of(self._base))
+        self._providers = []
         self._is_started = False
         self._is_watched = False
         self._began = 0
@@ -116,20 +138,6 @@ class FakeAuth(Assertions):
         """The token endpoints by name; of several with one name the first."""
         mine = [each for each in self._app.endpoints if isinstance(each, TokenEndpoint)]
         return dict(reversed({each.name: each for each in reversed(mine)}.items()))
-
-    @property
-    def unmatched(self) -> list[Entry]:
-        """The requests that matched no endpoint."""
-        return [entry for entry in self.journal if entry.kind == "unmatched"]
-
-    def explain_unmatched(self, since: int = 0) -> str:
-        """For each unmatched request the closest endpoint, and each difference; "" without any.
-
-        Args:
-            since: only of those that came after this mark of the journal.
-        """
-        late = [entry for entry in self.unmatched if entry.number > since]
-        return explain(late, self._app.endpoints)
 
     def token(
         self,
@@ -181,6 +189,8 @@ class FakeAuth(Assertions):
         *,
         needs: TokenEndpoint | None = None,
         requires: Mapping[str, "TokenEndpoint | str"] | None = None,
+        scope: str | None = None,
+        audience: str | None = None,
         json: object = None,
         status: int = 200,
     ) -> Resource:
@@ -190,20 +200,26 @@ class FakeAuth(Assertions):
             at: "METHOD /path" below the base URL, or "METHOD https://host/path".
             needs: the endpoint whose token must be in `Authorization`, after "Bearer ".
             requires: further headers, as in `token`.
+            scope: what the token of `needs` must have been granted, joined by blanks.
+            audience: whom the token of `needs` must be for; None: its provider, or the URL of this
+                resource or one above it.
             json: body of the answer.
             status: of the answer.
 
         Raises:
             TypeError: `json` or the endpoint of a token is something else.
-            ValueError: the request is taken, `at` has another form, or a required token is of
-                another FakeAuth.
+            ValueError: the request is taken, `at` has another form, a required token is of
+                another FakeAuth, or `scope` or `audience` comes without `needs`.
         """
+        if needs is None and (scope or audience):
+            raise ValueError("scope= and audience= are a token's; name its issuer by needs=.")
         needed = {} if needs is None else token_headers({"Authorization": needs}, self._app)
         demands = Demands(headers={**needed, **headers(requires or {}, self._app)})
         method, url = located(at, self._base)
         endpoint = Resource(
             f"{method} {unquote(url.path)}", method, origin_of(url), unquote(url.path), demands,
-            server=self._app, status=status, json=json_value(json),
+            server=self._app, status=status, json=json_value(json), needs=needs,
+            scope=frozenset((scope or "").split()), audience=audience,
         )  # fmt: skip
         self._app.add(endpoint)
         return endpoint
@@ -279,13 +295,12 @@ class FakeAuth(Assertions):
         """Stop.
 
         Raises:
-            AssertionError: it is strict, a request was unmatched, the block has no error of its
-                own, and there is no test of pytest to fail.
+            AssertionError: it is strict and a request was unmatched, or a fault was not used; the
+                block has no error of its own, and there is no test of pytest to fail.
         """
         self.stop()
-        said = self.explain_unmatched(self._began)
-        if said and self.strict and kind is None and not self._is_watched:
-            raise AssertionError(said)
+        if kind is None and not self._is_watched:
+            self.judge(self._began)
 
     def __repr__(self) -> str:
         return f"<FakeAuth {self._base.geturl()} {self.transport}, seed {self.seed}>"

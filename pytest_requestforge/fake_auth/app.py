@@ -1,7 +1,7 @@
 """The fake auth server: a WSGI application that routes, checks, answers and keeps the journal."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -10,14 +10,21 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.wrappers import Response
 
+from pytest_requestforge.fake_auth.answers import Answer
 from pytest_requestforge.fake_auth.checks import Problem
-from pytest_requestforge.fake_auth.endpoints import Answer, Endpoint, TokenEndpoint, refusal
+from pytest_requestforge.fake_auth.delivery import travelling
+from pytest_requestforge.fake_auth.endpoints import Endpoint, TokenEndpoint, refusal
 from pytest_requestforge.fake_auth.explain import closest
+from pytest_requestforge.fake_auth.faulty import Faults
 from pytest_requestforge.fake_auth.incoming import SAFE, Incoming, read
 from pytest_requestforge.fake_auth.journal import HELD, Entry, Journal
+from pytest_requestforge.fake_auth.leaks import Leaks
 from pytest_requestforge.fake_auth.masking import Mask
 from pytest_requestforge.fake_auth.tokens import TokenBook
+from pytest_requestforge.fake_auth.wsgi import DELIVERIES
 from requestforge import instrumentation
+
+_ACCEPTED = range(200, 400)
 
 
 class App:
@@ -32,6 +39,9 @@ class App:
         book: the tokens that they issue.
         carrier: gives the origin of the socket that the requests come from; None: there is none.
         skew: how far the clock of the server is ahead.
+        faults: those that are not called for by an endpoint.
+        leaks: finds its secrets in texts.
+        lock: held while a request is judged and noted, so that journal and tokens have one order.
     """
 
     def __init__(self, origin: str, journal: Journal) -> None:
@@ -42,15 +52,20 @@ class App:
         self._origin = origin
         self._journal = journal
         self._mask = Mask(self.book)
-        # Held while a request is judged and noted, so that journal and tokens have one order.
-        self._lock = threading.Lock()
+        self.leaks: Leaks = Leaks(self.book, self._mask)
+        self._headers: dict[int, Mapping[str, str]] = {}
+        self.faults: Faults = Faults()
+        self.lock: threading.Lock = threading.Lock()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         answer = self._respond(read(environ))
-        response = Response(
-            answer.body(), answer.status, answer.headers, content_type="application/json"
-        )
+        content: bytes | Iterable[bytes] = answer.body()
+        headers = dict(answer.headers)
+        if answer.delivery is not None:
+            headers["Content-Length"] = str(len(answer.body()))
+            content = travelling(answer.delivery, answer.body(), environ.get(DELIVERIES))
+        response = Response(content, answer.status, headers, content_type=answer.media_type)
         return response(environ, start_response)
 
     def add(self, endpoint: Endpoint) -> None:
@@ -65,9 +80,13 @@ class App:
                     f"{endpoint.name!r} and {other.name!r} answer the same request, "
                     f"{endpoint.method} {endpoint.path}; let them differ in URL, body or headers."
                 )
-        self._mask.learn(endpoint.demands.headers)
-        self._mask.learn(endpoint.demands.body)
+        self._mask.learn(endpoint.demands.headers, owner=endpoint.name)
+        self._mask.learn(endpoint.demands.body, owner=endpoint.name)
         self.endpoints.append(endpoint)
+
+    def learn(self, secrets: Mapping[str, str], *, owner: str) -> None:
+        """Mask these secrets of `owner`, given by the name of their field, wherever they stand."""
+        self._mask.learn(secrets, owner=owner)
 
     def serve(self, endpoint: TokenEndpoint) -> TokenEndpoint:
         """The endpoint, added, or the one that is there already and does the same.
@@ -96,6 +115,20 @@ class App:
             return origin == self._origin or any(e.origin == origin for e in self.endpoints)
         return any(e.origin == origin and e.path == path for e in self.endpoints)
 
+    def headers_sent(self, number: int, name: str) -> list[str]:
+        """What the request of that number had in a header: as it was, and masked."""
+        sent = self._headers.get(number, {})
+        return [
+            form
+            for key, value in sent.items()
+            if key.casefold() == name.casefold()
+            for form in (value, self._mask.headers({key: value})[key])
+        ]
+
+    def masked_header(self, name: str, value: str) -> str:
+        """The value of a header with its secrets masked."""
+        return self._mask.headers({name: value})[name]
+
     def _is_same(self, endpoint: Endpoint, other: Endpoint) -> bool:
         return (
             endpoint.method == other.method
@@ -106,19 +139,17 @@ class App:
         )
 
     def _respond(self, incoming: Incoming) -> Answer:
-        with self._lock:
+        with self.lock:
             endpoint = self._route(incoming)
             hold = None if endpoint is None else endpoint.held
             waits = None if hold is None else hold.arrive()
             if hold is None or waits is None:
                 answer = self._answer(incoming, endpoint)
-                self._journal.append(self._entry(incoming, endpoint, answer))
+                self._note(incoming, endpoint, answer)
                 return answer
-            held = self._journal.append(
-                self._entry(incoming, endpoint, Answer(HELD, None, reason=waits))
-            )
+            held = self._note(incoming, endpoint, Answer(HELD, None, reason=waits))
         timed_out = hold.wait()
-        with self._lock:
+        with self.lock:
             answer = self._answer(incoming, endpoint)
             if timed_out is not None:
                 answer = replace(answer, reason=f"{answer.reason}, {timed_out}")
@@ -147,8 +178,10 @@ class App:
             said = f"method is {incoming.method}, expected {' or '.join(methods)}"
             answer = refusal(Problem(405, "invalid_request", said, said))
             return replace(answer, headers={**answer.headers, "Allow": ", ".join(methods)})
-        check = endpoint.check(incoming)
-        return refusal(check.problems[0]) if check.problems else endpoint.answer(check)
+        fault = self.faults.strike(endpoint)
+        if fault is None:
+            return _service(incoming, endpoint)
+        return fault.strike(incoming, lambda: _service(incoming, endpoint))
 
     def _not_found(self, incoming: Incoming) -> Answer:
         said = "; ".join(
@@ -158,7 +191,14 @@ class App:
         content = {"error": "not_found", "error_description": f"No endpoint here: {said}"}
         return Answer(404, content, reason="unmatched: no endpoint here")
 
+    def _note(self, incoming: Incoming, endpoint: Endpoint | None, answer: Answer) -> Entry:
+        entry = self._journal.append(self._entry(incoming, endpoint, answer))
+        self._headers[entry.number] = incoming.headers
+        return entry
+
     def _entry(self, incoming: Incoming, endpoint: Endpoint | None, answer: Answer) -> Entry:
+        if endpoint is not None and answer.status in _ACCEPTED:
+            self.leaks.accept(incoming, endpoint.name)
         issued = answer.issued
         end = None if issued is None else issued.expires_at
         sent = self.book.within(incoming.raw)
@@ -177,4 +217,11 @@ class App:
             sent=tuple(token.label for token in sent),
             headers=MappingProxyType(self._mask.headers(incoming.headers)),
             body=MappingProxyType(body),
+            fault=answer.fault,
         )
+
+
+def _service(incoming: Incoming, endpoint: Endpoint) -> Answer:
+    """The endpoint's answer, as far as no fault keeps it away."""
+    check = endpoint.check(incoming)
+    return refusal(check.problems[0]) if check.problems else endpoint.answer(check)

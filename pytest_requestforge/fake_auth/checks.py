@@ -1,6 +1,6 @@
 """What an endpoint demands of a request, and what a request lacks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -69,12 +69,14 @@ class Problem:
         error: code of RFC 6749 section 5.2 or RFC 6750 section 3.1; "" where none is given.
         reason: for the journal, without secrets.
         said: for the client; it names no token.
+        scope: that would have been enough, for the challenge.
     """
 
     status: int
     error: str
     reason: str
     said: str
+    scope: str = ""
 
     @property
     def challenge(self) -> str | None:
@@ -85,7 +87,8 @@ class Problem:
             return None
         if not self.error:  # a request without credentials is told no error
             return f"Bearer {_REALM}"
-        return f'Bearer {_REALM}, error="{self.error}", error_description="{self.said}"'
+        scope = f', scope="{self.scope}"' if self.scope else ""
+        return f'Bearer {_REALM}, error="{self.error}", error_description="{self.said}"{scope}'
 
 
 @dataclass(slots=True)
@@ -127,6 +130,24 @@ class Check:
             as_text = in_query or incoming.media_type == FORM
             for name, value in demanded.items():
                 self._field((name,), value, incoming.fields.get(name, _MISSING), as_text=as_text)
+
+    def use(self, token: Issued, scope: frozenset[str], is_meant: Callable[[str], bool]) -> None:
+        """Check that a live token is for that audience and has that scope.
+
+        Args:
+            token: the token.
+            scope: all of it must have been granted.
+            is_meant: whether an audience is that of the endpoint.
+        """
+        if token.audience and not any(map(is_meant, token.audience)):
+            names = " and ".join(token.audience)
+            self._invalid_token(
+                f"{token.label} is for the audience {names}", "the token is for another audience"
+            )
+        elif lacking := " ".join(sorted(scope - token.scope)):
+            reason, said = f"{token.label} lacks the scope {lacking}", "the token lacks scope"
+            needed = " ".join(sorted(scope))
+            self.problems.append(Problem(401, "insufficient_scope", reason, said, needed))
 
     def _field(
         self, path: tuple[str, ...], expected: object, actual: object, *, as_text: bool

@@ -1,14 +1,16 @@
 """What a FakeAuth answers: token endpoints, and resources that need a token."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Any, Protocol
 
+from pytest_requestforge.fake_auth.answers import Answer
 from pytest_requestforge.fake_auth.checks import Check, Problem
+from pytest_requestforge.fake_auth.faulty import Faulty
 from pytest_requestforge.fake_auth.hold import Hold
 from pytest_requestforge.fake_auth.incoming import FORM, JSON, Incoming
 from pytest_requestforge.fake_auth.journal import Kind
@@ -18,27 +20,16 @@ HOLD_TIMEOUT = 5.0
 """Real seconds that a request is held at most, unless told otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A response; `content` is JSON."""
-
-    status: int
-    content: object
-    headers: Mapping[str, str] = field(default_factory=dict)
-    reason: str = ""
-    issued: Issued | None = None
-
-    def body(self) -> bytes:
-        """The bytes of the content."""
-        return json.dumps(self.content).encode()
-
-
 class Server(Protocol):
     """What an endpoint asks of the FakeAuth that it belongs to."""
 
     @property
     def book(self) -> TokenBook:
         """The tokens that were issued."""
+
+    @property
+    def lock(self) -> Lock:
+        """Held while a request is judged; whoever else changes tokens takes it."""
 
     def now(self) -> datetime:
         """The clock of the server (aware UTC)."""
@@ -84,7 +75,7 @@ class TokenPlace:
 
 
 @dataclass(eq=False, repr=False)
-class Endpoint(ABC):
+class Endpoint(Faulty, ABC):
     """Something at a method and URL; made by the methods of a FakeAuth.
 
     Attributes:
@@ -168,16 +159,37 @@ class Resource(Endpoint):
     Attributes:
         status: of the answer.
         json: its body.
+        needs: whose token must be in `Authorization`.
+        scope: that this token must have been granted.
+        audience: that this token must be for; None: the server itself, or this resource.
     """
 
     _: KW_ONLY
     status: int = 200
     json: object = None
+    needs: "TokenEndpoint | None" = None
+    scope: frozenset[str] = frozenset()
+    audience: str | None = None
+
+    def check(self, incoming: Incoming) -> Check:
+        """The request, compared with what the resource demands, and the token's use, too."""
+        check = super().check(incoming)
+        for token in list(check.parents):
+            if self.needs is not None and token.step == self.needs.name:
+                check.use(token, self.scope, self._is_meant)
+        return check
 
     def answer(self, check: Check) -> Answer:
         """The resource itself."""
         labels = ", ".join(token.label for token in check.parents)
         return Answer(self.status, self.json, reason=f"accepted {labels}" if labels else "served")
+
+    def _is_meant(self, audience: str) -> bool:
+        if self.audience is not None:
+            return audience == self.audience
+        own = None if self.needs is None else self.needs.audience
+        # A resource indicator is the URL of the resource, or one above it (RFC 8707 section 2).
+        return audience == own or f"{self.url}/".startswith(f"{audience.rstrip('/')}/")
 
 
 @dataclass(eq=False, repr=False)
@@ -198,6 +210,11 @@ class TokenEndpoint(Endpoint):
     place: TokenPlace = field(default_factory=TokenPlace)
     by_hand: bool = True
     _issued: list[Issued] = field(default_factory=list, init=False)
+
+    @property
+    def audience(self) -> str | None:
+        """Whom its tokens are for unless their client asks for another one; None: for anybody."""
+        return None
 
     def does_the_same_as(self, other: "TokenEndpoint") -> bool:
         """Whether nobody could tell the two from each other."""

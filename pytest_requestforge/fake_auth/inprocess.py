@@ -13,7 +13,8 @@ from requests.exceptions import ConnectionError as NoConnectionError
 
 from pytest_requestforge.fake_auth.app import App
 from pytest_requestforge.fake_auth.incoming import origin_of
-from pytest_requestforge.fake_auth.wsgi import ask
+from pytest_requestforge.fake_auth.wire import send_over_wire
+from pytest_requestforge.fake_auth.wsgi import Reply, ask
 
 _Send = Callable[..., Response]
 
@@ -139,9 +140,16 @@ class _Interception:
                 return hidden(adapter, request, *args, **how)
             except _NotMocked:
                 pass
-        _here.app = _choose(apps, request)
-        if _here.app is not None and not _here.app.knows(*_place(request)):
-            self._refuse_outlived(request)
+        _here.app = app = _choose(apps, request)
+        if app is not None:
+            if not app.knows(*_place(request)):
+                self._refuse_outlived(request)
+            request.body = self._mock._read_filelike_body(request.body)  # noqa: SLF001 - as it does
+            _here.reply = reply = _reply(app, request)
+            if reply.delivery is not None:
+                return send_over_wire(
+                    adapter, request, reply, lambda: _reply(app, request), *args, **how
+                )
         return self._answer_or_pass_on(adapter, request, *args, **how)
 
     def _is_mocked(
@@ -246,15 +254,20 @@ def _choose(apps: tuple[App, ...], request: PreparedRequest) -> App | None:
 
 
 def _answer(request: PreparedRequest) -> tuple[int, list[tuple[str, str]], bytes]:
-    reply = ask(
-        _here.app,
+    # A further attempt, which `responses` makes where the adapter retries, has none yet.
+    reply, _here.reply = _here.reply or _reply(_here.app, request), None
+    return int(reply.status.partition(" ")[0]), reply.headers, reply.content
+
+
+def _reply(app: App, request: PreparedRequest) -> Reply:
+    return ask(
+        app,
         str(request.method),
         urlsplit(str(request.url)),
         headers=[(_text(name), _text(value)) for name, value in request.headers.items()],
         content=_bytes(request.body),
         by_origin=True,
     )
-    return int(reply.status.partition(" ")[0]), reply.headers, reply.content
 
 
 def _place(request: PreparedRequest) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Literal, overload
 from urllib.parse import urlsplit
@@ -26,13 +26,14 @@ class Entry:
         thread: name of the thread that sent it; over a socket, of the one that served it.
         method: of the request, in upper case.
         url: masked, query included.
-        status: of the answer; 0 while the request is held.
+        status: of the answer; 0 while the request is held, or where a fault left it without one.
         reason: why that status, such as "issued app_token#1" or "refused: app_token#1 revoked".
         issued: label of the token that the answer holds.
         expires_at: end of life of that token (aware UTC), None where it has none.
         sent: labels of the tokens that the request carried, whatever their state.
         headers: of the request, masked.
         body: fields of the request, from its body and else from its query, masked.
+        fault: the kind of fault that it met, None without one.
     """
 
     number: int = 0
@@ -49,12 +50,18 @@ class Entry:
     sent: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     body: Mapping[str, object] = field(default_factory=dict, hash=False)
+    fault: str | None = None
 
     @property
     def path(self) -> str:
         """Path and query of the URL."""
-        parts = urlsplit(self.url)
+        # A label such as app_token#1 begins no fragment.
+        parts = urlsplit(self.url, allow_fragments=False)
         return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+    def facts(self) -> dict[str, object]:
+        """All of it by name, as JSON can hold it; moments in ISO 8601."""
+        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
 
 
 class Journal(Sequence[Entry]):
@@ -120,3 +127,9 @@ class Journal(Sequence[Entry]):
 
     def __repr__(self) -> str:
         return f"<Journal of {len(self)} requests>"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return dict(value) if isinstance(value, Mapping) else value

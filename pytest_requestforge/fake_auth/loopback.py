@@ -1,34 +1,43 @@
-"""A WSGI application on a socket of 127.0.0.1: threads, HTTP/1.1, connections kept alive."""
+"""A WSGI application on a socket: threads, HTTP/1.1, connections kept alive."""
 
 import re
 import socket
+import struct
 import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from itertools import count
-from typing import Any
+from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit
 from wsgiref.types import WSGIApplication
 
 from pytest_requestforge.fake_auth.wsgi import ask
 
 _ADDRESS = "127.0.0.1"
+_SAME_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where all addresses are listened on
 _BACKLOG = 128
 _END = 2.0  # seconds that a thread may take to see that its socket is closed
 _LONGEST_LINE = 65_536  # bytes
+_AT_ONCE = struct.pack("ii", 1, 0)  # a close that does not linger is a reset
 _URL = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?(/.*)?", re.ASCII)
 
 
 class Loopback:
     """Serves the application from `start` to `stop`, each of which takes about half a millisecond.
 
-    Each start has a port of its own, which the system chooses.
+    Faults of a FakeAuth are real on it, which other servers of WSGI cannot give them.
+
+    Args:
+        app: the application.
+        host: name or address to listen on; "0.0.0.0" and "::": every one that the machine has.
+        port: to listen on; 0: one that the system chooses anew at each start.
     """
 
     _listening: "_Listening"
 
-    def __init__(self, app: WSGIApplication) -> None:
+    def __init__(self, app: WSGIApplication, host: str = _ADDRESS, port: int = 0) -> None:
         self._app = app
+        self._address = (host, port)
         self._origin: str | None = None
 
     @property
@@ -46,38 +55,58 @@ class Loopback:
         return self._origin
 
     def start(self) -> None:
-        """Listen."""
-        self._listening = _Listening(self._app)
-        self._origin = f"http://{_ADDRESS}:{self._listening.port}"
+        """Listen.
 
-    def stop(self) -> None:
-        """Close the port and every connection, and see their threads end."""
-        self._listening.close()
+        Raises:
+            OSError: the address is not this machine's, or its port is taken.
+        """
+        self._listening = _Listening(self._app, self._address)
+        self._origin = f"http://{self._listening.host}"
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self.stop()
+
+    def stop(self, *, finishes: bool = False) -> None:
+        """Close the port and every connection, and see their threads end.
+
+        Args:
+            finishes: whether answers that are under way are finished first.
+        """
+        self._listening.close(socket.SHUT_RD if finishes else socket.SHUT_RDWR)
 
 
 class _Listening:
     """One listening socket with its connections."""
 
-    def __init__(self, app: WSGIApplication) -> None:
+    def __init__(self, app: WSGIApplication, address: tuple[str, int]) -> None:
         self.app = app
-        self._listener = socket.create_server((_ADDRESS, 0), backlog=_BACKLOG)
-        self.port: int = self._listener.getsockname()[1]
-        self.host = f"{_ADDRESS}:{self.port}"
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+        listens, port, *_ = self._listener.getsockname()
+        self._reached: tuple[str, int] = (_SAME_HERE.get(listens, listens), port)
+        name = _SAME_HERE.get(address[0], address[0])
+        self.host = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._numbers = count(1)
         self._closing = False
         self._thread = _thread(self._accept, f"fake-auth {self.host}")
         self._thread.start()
 
-    def close(self) -> None:
+    def close(self, how: int) -> None:
         self._closing = True
         # A connection wakes accept() on every system, which closing the socket does not.
-        with socket.create_connection((_ADDRESS, self.port)):
+        with socket.create_connection(self._reached):
             self._thread.join(_END)
         self._listener.close()
         connections = list(self._connections.items())
         for connection, _ in connections:
-            _shut(connection)
+            _shut(connection, how)
         for _, thread in connections:
             thread.join(_END)
 
@@ -151,16 +180,36 @@ class _Requests(BaseHTTPRequestHandler):
     def _reply(self, url: SplitResult, content: bytes) -> None:
         headers = self.headers.items()
         reply = ask(self.server.app, self.command, url, headers=headers, content=content)
-        lines = [f"{self.protocol_version} {reply.status}"]
-        lines.extend(f"{name}: {value}" for name, value in reply.headers)
-        # One write, so that no part waits for the acknowledgement of another.
-        self.wfile.write("\r\n".join((*lines, "", "")).encode("latin-1") + reply.content)
+        for piece in reply.pieces():
+            if isinstance(piece, bytes):
+                self.wfile.write(piece)
+            elif isinstance(piece, str):
+                self._end(by_reset=piece == "reset")
+            elif self._is_left(piece.seconds):
+                self._end(by_reset=False)
+                return
+
+    def _is_left(self, seconds: float | None) -> bool:
+        """Whether the client leaves within so many seconds; None: wait until it does."""
+        self.connection.settimeout(seconds)
+        try:
+            self.connection.recv(1, socket.MSG_PEEK)
+        except TimeoutError:
+            self.connection.settimeout(None)
+            return False
+        return True
+
+    def _end(self, *, by_reset: bool) -> None:
+        """Have the connection closed."""
+        if by_reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self.close_connection = True
 
 
 def _thread(target: Any, name: str, *args: Any) -> threading.Thread:  # noqa: ANN401 - any callable
     return threading.Thread(target=target, name=name, args=args, daemon=True)
 
 
-def _shut(connection: socket.socket) -> None:
+def _shut(connection: socket.socket, how: int) -> None:
     with suppress(OSError):  # its client may have been faster
-        connection.shutdown(socket.SHUT_RDWR)
+        connection.shutdown(how)

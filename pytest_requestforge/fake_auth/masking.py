@@ -29,29 +29,38 @@ def is_sensitive(name: str) -> bool:
 
 
 class Mask:
-    """Writes tokens as labels, and secrets as `***`."""
+    """Writes tokens as labels, and secrets as `***`.
+
+    Attributes:
+        secrets: that definitions expect, and what each of them is.
+    """
 
     def __init__(self, book: TokenBook) -> None:
         self._book = book
-        self._secrets: list[str] = []
+        self.secrets: dict[str, str] = {}
 
-    def learn(self, expected: object, *, name: str = "") -> None:
+    def learn(self, expected: object, *, name: str = "", owner: str = "") -> None:
         """Remember the secrets among the values that a definition expects, to find them anywhere.
 
         Shorter ones than six characters are found under their names alone: they may be anything.
+
+        Args:
+            expected: a value, or values by the names of their fields.
+            name: of the field.
+            owner: whose secrets they are, where people read of them.
         """
         if isinstance(expected, Mapping):
             for key, value in expected.items():
-                self.learn(value, name=str(key))
+                self.learn(value, name=str(key), owner=owner)
         elif isinstance(expected, list | tuple):
             for value in expected:
-                self.learn(value, name=name)
+                self.learn(value, name=name, owner=owner)
         elif isinstance(expected, str) and is_sensitive(name) and len(expected) >= _SHORTEST:
-            self._secrets.append(expected)
+            self.secrets.setdefault(expected, f"{name} of {owner}" if owner else name)
 
     def text(self, text: str) -> str:
         """The text with known tokens and secrets masked."""
-        for secret in self._secrets:
+        for secret in self.secrets:
             text = text.replace(secret, MASK)
         return self._book.labelled(text)
 

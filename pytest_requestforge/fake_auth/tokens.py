@@ -12,7 +12,8 @@ _PREFIX = "rft"
 _ALPHABET = string.ascii_letters + string.digits
 _LENGTH = 32
 # No character that a URL, a form or JSON writes otherwise, so that a token is found in any of them.
-_SHAPE = re.compile(rf"{_PREFIX}[{_ALPHABET}]{{{_LENGTH}}}")
+# The other form is that of a JWT (RFC 7519 section 3), whose header begins with `{"`.
+_SHAPE = re.compile(rf"{_PREFIX}[{_ALPHABET}]{{{_LENGTH}}}|eyJ[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -26,6 +27,9 @@ class Issued:
         expires_at: end of life by the server's clock; None: lives until revoked.
         parents: the tokens that bought it.
         revoked: whether the server has withdrawn it.
+        scope: what it was granted.
+        audience: whom it is for; empty: for anybody.
+        flaw: why else it is refused, in words that follow its label; "": it has none.
     """
 
     text: str
@@ -34,6 +38,9 @@ class Issued:
     expires_at: datetime | None
     parents: tuple["Issued", ...] = ()
     revoked: bool = False
+    scope: frozenset[str] = frozenset()
+    audience: tuple[str, ...] = ()
+    flaw: str = ""
 
     @property
     def label(self) -> str:
@@ -42,13 +49,13 @@ class Issued:
 
     def refusal(self, now: datetime) -> str | None:
         """Why the token is not accepted at that instant; None: it is."""
-        if self.revoked:
-            return f"{self.label} revoked"
+        if self.revoked or self.flaw:
+            return f"{self.label} {self.flaw or 'revoked'}"
         if self.expires_at is not None and now >= self.expires_at:
             return f"{self.label} expired at {self.expires_at:%Y-%m-%d %H:%M:%S}"
         dead = self._revoked_ancestor()
         if dead is not None:
-            return f"{self.label} was bought with {dead.label}, which is revoked"
+            return f"{self.label} was bought with {dead.label}, which is {dead.flaw or 'revoked'}"
         return None
 
     def _revoked_ancestor(self) -> "Issued | None":
@@ -79,13 +86,25 @@ class TokenBook:
         self, step: str, expires_at: datetime | None = None, parents: Sequence[Issued] = ()
     ) -> Issued:
         """A new token, unlike all others."""
+        token = Issued(self.text(), step, self.number(step), expires_at, tuple(parents))
+        self.record(token)
+        return token
+
+    def text(self) -> str:
+        """A text that no token has yet."""
         text = self._text()
         while text in self._by_text:  # it has had this seed before
             text = self._text()
+        return text
+
+    def number(self, step: str) -> int:
+        """The number of the next token of that step."""
         self._numbers[step] += 1
-        token = Issued(text, step, self._numbers[step], expires_at, tuple(parents))
-        self._by_text[text] = token
-        return token
+        return self._numbers[step]
+
+    def record(self, token: Issued) -> None:
+        """Know the token from now on."""
+        self._by_text[token.text] = token
 
     def find(self, text: str) -> Issued | None:
         """The token of that text."""

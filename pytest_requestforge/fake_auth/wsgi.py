@@ -2,23 +2,43 @@
 
 import io
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote_to_bytes
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
+from pytest_requestforge.fake_auth.delivery import Delivery, Piece, whole
+
 BY_ORIGIN = "pytest_requestforge.by_origin"
 """Key of an environment: true where only endpoints of the origin in its URL may answer."""
+
+DELIVERIES = "pytest_requestforge.deliveries"
+"""Key of an environment: a list that takes how the answer travels, if not at once and whole."""
 
 _PORTS = {"http": "80", "https": "443"}
 
 
 class Reply(NamedTuple):
-    """What the application answered; `status` includes the phrase."""
+    """What the application answered.
+
+    Attributes:
+        status: with its phrase.
+        headers: names and values.
+        content: the body.
+        delivery: how it travels; None: at once and whole.
+    """
 
     status: str
     headers: list[tuple[str, str]]
     content: bytes
+    delivery: Delivery | None = None
+
+    def pieces(self) -> Iterator[Piece]:
+        """What goes over the wire, in HTTP/1.1 (RFC 9112)."""
+        lines = [f"HTTP/1.1 {self.status}"]
+        lines.extend(f"{name}: {value}" for name, value in self.headers)
+        head = "\r\n".join((*lines, "", "")).encode("latin-1")
+        return (self.delivery or whole)(head, self.content)
 
 
 def ask(
@@ -58,6 +78,7 @@ def ask(
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
         BY_ORIGIN: by_origin,
+        DELIVERIES: [],
     }
     for name, value in headers:
         key = f"HTTP_{name.upper().replace('-', '_')}"
@@ -83,4 +104,4 @@ def _run(app: WSGIApplication, environ: WSGIEnvironment) -> Reply:
     chunks = app(environ, start)
     content = b"".join((*written, *chunks))
     status, headers = started[-1]
-    return Reply(status, headers, content)
+    return Reply(status, headers, content, next(iter(environ[DELIVERIES]), None))

@@ -42,7 +42,7 @@ COUNTS = {
     "docs/user-guide/migration.rst": (4, 4),
     "docs/user-guide/retries.rst": (6, 5),
     "docs/user-guide/security.rst": (7, 6),
-    "docs/user-guide/testing.rst": (10, 2),
+    "docs/user-guide/testing.rst": (15, 2),
 }
 
 Done = subprocess.CompletedProcess[str]
@@ -117,7 +117,7 @@ def test_examples_of_docstrings_run(rf_fake_auth: FakeAuth) -> None:
         ]
         failed = sum(doctest.DocTestRunner().run(example).failed for example in examples)
 
-    assert len(examples) == 2
+    assert len(examples) == 3
     assert failed == 0
 
 

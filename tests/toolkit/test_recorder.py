@@ -9,8 +9,9 @@ import pytest
 from doubles import CountingStep
 from pytest_requestforge import Clock, Recorder
 from requestforge import instrumentation
-from requestforge.events import StepFailed, StepInvalidated, StepMissed
+from requestforge.events import RequestSent, StepFailed, StepInvalidated, StepMissed
 from requestforge.exceptions import AuthenticationException
+from requestforge.instrumentation import emit, now
 from requestforge.pipelines import TokenFetchPipeline
 from requestforge.token_manager import InMemoryTokenStorage
 
@@ -301,3 +302,14 @@ def test_the_timeline_starts_with_what_happened_first(
     assert recorder.timeline().startswith("timeline (virtual time from 2030-01-01T00:00:00Z)")
     assert line_of(recorder, "fetch device_token").startswith("#1 +0.0s")
     assert "-60.0s" in line_of(recorder, "cleared")
+
+
+def test_it_counts_the_retries_of_clients(recorder: Recorder) -> None:
+    """By request, from the attempts that the library tells of; one without a retry is left out."""
+    for url, attempts in (
+        ("https://api.example.com/flaky", 3),
+        ("https://api.example.com/fine", 1),
+    ):
+        for attempt in range(attempts):
+            emit(RequestSent(at=now(), request_id="1", method="GET", url=url, attempt=attempt))
+    assert recorder.retries == {"GET https://api.example.com/flaky": 2}

@@ -5,7 +5,7 @@ import sys
 
 __all__ = ["main"]
 
-_NEEDED = ("click", "rich", "werkzeug")
+_NEEDED = ("click", "rich", "werkzeug", "joserfc")
 
 
 def main() -> None:

@@ -12,12 +12,16 @@ from rich.text import Text
 
 from requestforge import __version__
 from requestforge.cli.demo import Report, Row, run_demo
+from requestforge.cli.fake_auth import fake_auth
 
 
 @click.group()
 @click.version_option(__version__, prog_name="requestforge")
 def cli() -> None:
     """Multi-step token authentication, cached per step."""
+
+
+cli.add_command(fake_auth)
 
 
 @cli.command()

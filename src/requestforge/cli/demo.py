@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from pytest_requestforge import FakeAuth
 from requestforge import (
@@ -19,8 +19,9 @@ from requestforge import (
     TokenFetchPipeline,
     TokenManager,
 )
+from requestforge.cli.clock import LaterClock
 from requestforge.events import Event, StepCached, StepFetched, StepMissed
-from requestforge.instrumentation import SystemClock, observe, use_clock
+from requestforge.instrumentation import observe, use_clock
 
 _THREADS = 64
 _STEPS = ("device_token", "app_token", "user_token")
@@ -56,25 +57,6 @@ class Report:
     def passed(self) -> bool:
         """Whether every expectation holds."""
         return all(row.passed for row in self.rows)
-
-
-class LaterClock(SystemClock):
-    """This machine's clock, put forward by what was asked for."""
-
-    def __init__(self) -> None:
-        self._ahead = timedelta(0)
-
-    def now(self) -> datetime:
-        """The wall clock, ahead of time."""
-        return super().now() + self._ahead
-
-    def monotonic(self) -> float:
-        """Monotonic seconds, ahead of time."""
-        return super().monotonic() + self._ahead.total_seconds()
-
-    def advance(self, duration: timedelta) -> None:
-        """Let that much time pass at once."""
-        self._ahead += duration
 
 
 def run_demo() -> Report:

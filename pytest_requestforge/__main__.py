@@ -1,0 +1,5 @@
+"""`python -m pytest_requestforge`: the command `requestforge`, by the name of the toolkit."""
+
+from requestforge.cli import main
+
+main()
