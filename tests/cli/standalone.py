@@ -1,5 +1,6 @@
 """The command `requestforge fake-auth serve` in a process of its own."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,12 @@ from typing import Any
 import requests
 
 COMMAND = (sys.executable, "-c", "from requestforge.cli import main; main()")
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +77,4 @@ def serving(
         try:
             yield Server(process, url)
         finally:
-            process.kill()
+            process.terminate()

@@ -38,7 +38,7 @@ def refused(tmp_path: Path) -> Callable[[bytes], str]:
     [
         ("[[token]", "this is no TOML: Expected ']]' at the end of an array declaration"),
         ("[tokens]", "there is no table 'tokens'; did you mean 'token'? There is: server, token"),
-        ("x = 1", "there is no table 'x'; There is: server"),
+        ("x = 1", "there is no table 'x'. There is: server"),
         ("[token]", "write [[token]], since there may be several of them."),
         ("fault = 1", "write [[fault]], since there may be several of them."),
         ("oauth2 = 1", "write [[oauth2]], since"),
@@ -56,7 +56,7 @@ def refused(tmp_path: Path) -> Callable[[bytes], str]:
         (f"{TOKEN}requires = {{ A = 1 }}", "requires.A must be a text."),
         (
             f'{TOKEN}requires = {{ A = {{ token = "app_token" }} }}',
-            "(app_token): requires.A: there is no token above this one 'app_token'; There is: none.",
+            "requires.A: there is no token above this one 'app_token'. There is: none.",
         ),
         (
             f'{TOKEN}[[resource]]\nat = "GET /x"\nneeds = "app_tokn"',

@@ -150,7 +150,8 @@ def test_version_is_that_of_the_package() -> None:
 def test_without_the_extra_the_command_says_what_to_install(tmp_path: Path) -> None:
     """A missing library ends in one line that names the extra."""
     (tmp_path / "rich.py").write_text("raise ImportError\n", encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(
         [*COMMAND, "demo"], capture_output=True, text=True, check=False, env=environment
     )

@@ -48,7 +48,7 @@ def server(process: Server) -> Server:
 
 def grant(server: Server, **fields: str) -> requests.Response:
     """What the provider answers to a form of the client."""
-    return server.ask("POST /oauth2/token", data=fields, auth=("app", SECRET))
+    return server.ask("POST", "/oauth2/token", data=fields, auth=("app", SECRET))
 
 
 class TestWhatItTells:
@@ -102,16 +102,16 @@ class TestClock:
     def test_time_can_pass(self, server: Server) -> None:
         """A token ends when the clock has been put forward by its life."""
         token = server.token()
-        server.admin("POST /clock", advance=3590)
+        server.admin("POST", "/clock", advance=3590)
         assert server.get("/me", token) == 200
 
-        server.admin("POST /clock", advance=10)
+        server.admin("POST", "/clock", advance=10)
         assert server.get("/me", token) == 401
         assert "expired" in server.admin("GET", "/journal")["entries"][-1]["reason"]
 
     def test_the_clock_can_be_set_to_a_later_moment(self, server: Server) -> None:
         """A moment is in ISO 8601; from there on time passes as ever."""
-        told = server.admin("POST /clock", move_to="2061-07-28T00:00:00Z")
+        told = server.admin("POST", "/clock", move_to="2061-07-28T00:00:00Z")
 
         assert told["now"].startswith("2061-07-28T00:00:0")
         assert server.admin("GET", "/clock")["now"] >= told["now"]
@@ -120,7 +120,7 @@ class TestClock:
 class TestFaults:
     def test_a_fault_strikes_as_often_as_it_is_called_for(self, server: Server) -> None:
         """Then service is normal."""
-        told = server.admin("POST /faults", on="app_token", kind="fail", status=500, times=2)
+        told = server.admin("POST", "/faults", on="app_token", kind="fail", status=500, times=2)
         assert told == {"app_token": ["fail(500) never used"]}
 
         statuses = [server.ask("POST", "/v1/app/token").status_code for _ in range(3)]
@@ -138,24 +138,24 @@ class TestFaults:
     )
     def test_faults_are_real(self, server: Server, kind: str, error: type[Exception]) -> None:
         """What belongs to a connection happens on the connection."""
-        server.admin("POST /faults", on="GET /me", kind=kind)
+        server.admin("POST", "/faults", on="GET /me", kind=kind)
 
         with pytest.raises((error, requests.exceptions.ChunkedEncodingError)):
             requests.get(f"{server.url}/me", timeout=0.2)
 
     def test_parts_of_a_provider_can_fail(self, server: Server) -> None:
         """They go by the name of the provider and their own."""
-        server.admin("POST /faults", on="oauth2.jwks", kind="html")
+        server.admin("POST", "/faults", on="oauth2.jwks", kind="html")
 
         assert "text/html" in server.ask("GET", "/oauth2/jwks").headers["Content-Type"]
 
     def test_faults_can_be_dropped(self, server: Server) -> None:
         """Chaos ends with them."""
-        server.admin("POST /chaos", rate=1, seed=7, kinds=["fail"])
-        server.admin("POST /faults", on="app_token", kind="fail", status=500)
+        server.admin("POST", "/chaos", rate=1, seed=7, kinds=["fail"])
+        server.admin("POST", "/faults", on="app_token", kind="fail", status=500)
         assert server.ask("POST", "/v1/app/token").status_code == 500
         assert server.ask("POST", "/v1/app/token").status_code == 503
-        server.admin("POST /faults", on="app_token", kind="fail", status=500)
+        server.admin("POST", "/faults", on="app_token", kind="fail", status=500)
 
         server.admin("DELETE", "/faults")
 
@@ -167,7 +167,7 @@ class TestHappenings:
         """Older ones live on."""
         first, last = server.token(), server.token()
 
-        server.admin("POST /revoke", on="app_token")
+        server.admin("POST", "/revoke", on="app_token")
 
         assert [server.get("/me", token) for token in (first, last)] == [200, 401]
 
@@ -175,7 +175,7 @@ class TestHappenings:
         """On demand all of them are."""
         tokens = [server.token(), server.token()]
 
-        server.admin("POST /revoke", on="app_token", all=True)
+        server.admin("POST", "/revoke", on="app_token", all=True)
 
         assert [server.get("/me", token) for token in tokens] == [401, 401]
 
@@ -183,7 +183,7 @@ class TestHappenings:
         """The life of all tokens of an endpoint ends."""
         token = server.token()
 
-        server.admin("POST /expire", on="app_token")
+        server.admin("POST", "/expire", on="app_token")
 
         assert server.get("/me", token) == 401
 
@@ -192,7 +192,7 @@ class TestHappenings:
         """The old key stays in the set unless told otherwise."""
         before = server.ask("GET", "/oauth2/jwks").json()["keys"]
 
-        server.admin("POST /rotate-keys", **fields)
+        server.admin("POST", "/rotate-keys", **fields)
 
         after = server.ask("GET", "/oauth2/jwks").json()["keys"]
         assert len(before) == 1
@@ -207,7 +207,7 @@ class TestHappenings:
         )
         url = f"{server.url}/oauth2/authorize?{query}"
 
-        sent_to = server.admin("POST /authorize", url=url, sub="alice")["location"]
+        sent_to = server.admin("POST", "/authorize", url=url, sub="alice")["location"]
 
         found = parse_qs(urlsplit(sent_to).query)
         assert found["state"] == ["s"]
@@ -219,7 +219,7 @@ class TestHappenings:
         query = "response_type=code&client_id=app&redirect_uri=https%3A%2F%2Fapp.example.com"
         url = f"{server.url}/oauth2/authorize?{query}"
 
-        assert "access_denied" in server.admin("POST /authorize", url=url)["location"]
+        assert "access_denied" in server.admin("POST", "/authorize", url=url)["location"]
 
     @pytest.mark.parametrize(
         ("call", "fields", "status"),
@@ -230,7 +230,7 @@ class TestHappenings:
         self, server: Server, call: str, fields: dict[str, str], status: int
     ) -> None:
         """The device learns it at its next poll."""
-        codes = server.ask("POST /oauth2/device_authorization", auth=("app", SECRET)).json()
+        codes = server.ask("POST", "/oauth2/device_authorization", auth=("app", SECRET)).json()
 
         server.admin("POST", f"/{call}", user_code=codes["user_code"], **fields)
 
@@ -242,8 +242,8 @@ class TestReset:
     def test_everything_is_as_after_a_start(self, server: Server) -> None:
         """Tokens, journal, faults, keys and time of before are gone."""
         token = server.token()
-        server.admin("POST /clock", advance=864_000)
-        server.admin("POST /faults", on="app_token", kind="reset")
+        server.admin("POST", "/clock", advance=864_000)
+        server.admin("POST", "/faults", on="app_token", kind="reset")
         server.admin("POST", "/rotate-keys")
         late = server.admin("GET", "/clock")["now"]
 
@@ -283,7 +283,7 @@ class TestReset:
         ("PUT /clock", None, 405, "/_rf/clock takes GET and POST."),
         ("POST /reset", "{", 400, "no JSON"),
         ("POST /reset", "[]", 400, "no object"),
-        ("GET /?x=1", None, 400, "/: there is no key 'x'; There is: none."),
+        ("GET /?x=1", None, 400, "/: there is no key 'x'. There is: none."),
         ("GET /journal?since=x", None, 400, "since must be the number"),
         ("POST /clock", "{}", 400, "either advance, in seconds, or move_to"),
         ("POST /clock", '{"advance": "1"}', 400, "clock: advance must be a number."),

@@ -19,7 +19,7 @@ from requestforge.instrumentation import use_clock
 
 _HOST = "127.0.0.1"
 _PORT = 9000
-_LOOK = 1.0  # seconds; on Windows a wait without a timeout keeps Ctrl+C away
+_LOOK = 0.2  # seconds; on Windows a wait without a timeout keeps Ctrl+C away
 
 
 @click.group(name="fake-auth")

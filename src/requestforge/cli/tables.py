@@ -76,9 +76,9 @@ def check_name(name: str, known: Collection[str], *, where: str, what: str) -> N
     if name in known:
         return
     near = get_close_matches(name, known, 1)
-    meant = f"did you mean {near[0]!r}? " if near else ""
+    meant = f"; did you mean {near[0]!r}?" if near else "."
     there = ", ".join(known) or "none"
-    raise WrongTable(f"{where}: there is no {what} {name!r}; {meant}There is: {there}.")
+    raise WrongTable(f"{where}: there is no {what} {name!r}{meant} There is: {there}.")
 
 
 def check_value(value: object, kinds: tuple[type, ...], where: str) -> None:
