@@ -65,13 +65,17 @@ def servers() -> Iterator[Result]:
 def tokens() -> list[Result]:
     """Milliseconds of a request for a token, by a session of requests."""
     in_process, on_loopback = Side(OWN, "token_in_process"), Side(OWN, "token_on_loopback")
+    jwt_in_process, jwt_on_loopback = Side(OWN, "jwt_in_process"), Side(OWN, "jwt_on_loopback")
     responses, servers = Side("responses", "token"), others("token")
-    costs = costs_in_turn([in_process, on_loopback, responses, *servers], number=NUMBER)
+    own = [in_process, on_loopback, jwt_in_process, jwt_on_loopback]
+    costs = costs_in_turn([*own, responses, *servers], number=NUMBER)
     spent = {side: milliseconds(costs[side], NUMBER) for side in costs}
     return [
         Result("token request in process, ms", "one ms", spent[in_process], 1.0),
         Result("that of responses, always the same, ms", "one ms", spent[responses], limit=None),
         Result("token request on loopback, ms", "one ms", spent[on_loopback], 1.5),
+        Result("JWT of auth.oauth2 in process, ms", "one ms", spent[jwt_in_process], 1.0),
+        Result("JWT of auth.oauth2 on loopback, ms", "one ms", spent[jwt_on_loopback], 1.5),
         *(
             Result(f"that of {OTHERS[side.library]}, ms", "one ms", spent[side], limit=None)
             for side in servers

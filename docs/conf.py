@@ -41,7 +41,10 @@ nitpick_ignore_regex = [
     (r"py:class", r"pytest_requestforge\.assertions\.(Assertions|FetchCounts)"),
     (r"py:class", r"pytest_requestforge\.fake_auth\.serving\.Pipeline"),
     # Fields of endpoints, which FakeAuth fills in.
-    (r"py:class", r"pytest_requestforge\.fake_auth\.endpoints\.(Demands|Endpoint|Server|TokenPlace)"),
+    (
+        r"py:class",
+        r"pytest_requestforge\.fake_auth\.endpoints\.(Demands|Endpoint|Server|TokenPlace)",
+    ),
 ]
 
 # A name between single backticks is code, in the docstrings as elsewhere.

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from pytest_requestforge._outcomes import watched_in
+from pytest_requestforge._outcomes import mark_finding, watched_in
 from pytest_requestforge._roles import Server
 from pytest_requestforge._texts import text_of
 
@@ -56,6 +56,7 @@ class LeakCheck:
             if report.passed:
                 report.outcome = "failed"
                 report.longrepr = said
+                mark_finding(report)
             else:
                 report.sections.append(("requestforge leaks", said))
         return report

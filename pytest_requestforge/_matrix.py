@@ -10,6 +10,7 @@ from _pytest.runner import call_and_report
 from _pytest.unittest import TestCaseFunction
 
 from pytest_requestforge._outcomes import PLANNED, add_section, watched_in
+from pytest_requestforge._progress import expect_more
 from pytest_requestforge._roles import Server
 from pytest_requestforge.fake_auth.faults import KINDS, make_fault
 
@@ -55,10 +56,12 @@ class FaultMatrix:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
-        self, item: pytest.Item
+        self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Say which fault has broken a test."""
+        """Say how many variants follow, and which fault has broken one."""
         report = yield
+        if call.when == "call":
+            expect_more(report, len(item.stash.get(_VARIANTS, [])))
         planned = item.stash.get(PLANNED, None)
         if report.failed and planned is not None:
             step, kind = planned
@@ -109,7 +112,6 @@ def _variants(item: pytest.Item, kinds: Sequence[str]) -> list[pytest.Item]:
             pytrace=False,
         )
     planned = [(step, kind) for step in steps for kind in kinds]
-    item.session.testscollected += len(planned)
     return [_variant(item, each) for each in planned]
 
 

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from pytest_requestforge._roles import Server
     from pytest_requestforge.recorder import Recorder
 
-__all__ = ["PLANNED", "RECORDERS", "Watched", "add_section", "watched_in"]
+__all__ = [
+    "PLANNED",
+    "RECORDERS",
+    "Watched",
+    "add_section",
+    "is_finding",
+    "mark_finding",
+    "watched_in",
+]
 
 
 PLANNED = pytest.StashKey[tuple[str, str]]()
@@ -23,6 +31,8 @@ RECORDERS = pytest.StashKey[list["Recorder"]]()
 """Of an item: the recorders that it was given."""
 
 _WATCHED = pytest.StashKey[list["Watched"]]()
+_FOUND = pytest.StashKey[None]()
+_FINDING = "requestforge_finding"
 
 
 class Watched:
@@ -73,6 +83,16 @@ def add_section(report: pytest.TestReport, title: str, text: str) -> None:
         report.sections.append((title, text))
 
 
+def mark_finding(report: pytest.TestReport) -> None:
+    """Note that it failed by what the toolkit found, and by nothing else."""
+    setattr(report, _FINDING, True)  # which travels with it from a process of xdist
+
+
+def is_finding(report: pytest.TestReport | pytest.CollectReport) -> bool:
+    """Whether that was noted."""
+    return getattr(report, _FINDING, False)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Watch every fake auth server that runs during the test, whoever has started it."""
@@ -115,7 +135,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """Report those of a teardown, as an error: the test has its result by then."""
+    """Report those of a teardown, which comes after the result of the test, as one more failure."""
     with _findings_failing(item):
         return (yield)
 
@@ -127,6 +147,9 @@ def pytest_runtest_makereport(
     """Add the timeline to a failure that does not tell it yet, and the unmatched requests."""
     report = yield
     if report.failed:
+        if _FOUND in item.stash:
+            del item.stash[_FOUND]
+            mark_finding(report)
         watched = watched_in(item)
         for each in watched:
             unmatched = each.auth.explain_unmatched(each.began)
@@ -136,6 +159,14 @@ def pytest_runtest_makereport(
         for recorder in [] if watched else item.stash.get(RECORDERS, []):
             add_section(report, "requestforge timeline", recorder.timeline())
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(
+    report: pytest.TestReport | pytest.CollectReport,
+) -> tuple[str, str, str] | None:
+    """Have a finding of the teardown counted as a failure: no fixture is broken."""
+    return ("failed", "F", "FAILED") if is_finding(report) else None
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
@@ -164,4 +195,5 @@ def _findings_failing(item: pytest.Item) -> Iterator[None]:
         raise
     said = _judge(item)
     if said:
+        item.stash[_FOUND] = None
         pytest.fail(said, pytrace=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_requestforge._outcomes import RECORDERS, watched_in
+from pytest_requestforge._outcomes import RECORDERS, is_finding, watched_in
 from pytest_requestforge._page import Told, page
 from pytest_requestforge._story import Story, story_of
 
@@ -43,7 +43,7 @@ class ReportFile:
             report.nodeid, Told(test=report.nodeid, outcome="passed", stories=[])
         )
         if report.failed or report.skipped:
-            is_error = report.failed and report.when != "call"
+            is_error = report.failed and report.when != "call" and not is_finding(report)
             told["outcome"] = "error" if is_error else report.outcome
         told["stories"] = getattr(report, _ATTRIBUTE, [])
 

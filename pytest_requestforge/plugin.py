@@ -10,6 +10,7 @@ import pytest
 
 from pytest_requestforge import _outcomes
 from pytest_requestforge._extras import needed_by
+from pytest_requestforge._progress import Progress
 
 if TYPE_CHECKING:
     from faker import Faker
@@ -236,6 +237,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
         page = ReportFile(folder / report, is_worker=is_worker)
         config.pluginmanager.register(page, "requestforge-report")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Get ready to count tests that come up later."""
+    session.config.pluginmanager.register(Progress(session), "requestforge-progress")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -20,9 +20,27 @@ def token_on_loopback() -> AbstractContextManager[Callable[[], bool]]:
     return token(FakeAuth(transport="loopback"))
 
 
+def jwt_in_process() -> AbstractContextManager[Callable[[], bool]]:
+    """A request for a signed token of a whole provider, answered in process."""
+    return jwt(FakeAuth())
+
+
+def jwt_on_loopback() -> AbstractContextManager[Callable[[], bool]]:
+    """A request for a signed token of a whole provider, over a socket."""
+    return jwt(FakeAuth(transport="loopback"))
+
+
 @contextmanager
 def token(auth: FakeAuth) -> Iterator[Callable[[], bool]]:
     """A request for a token."""
     with auth, requests.Session() as session:
         url = auth.token("token", "POST /token", expires_in=3600, body=FORM).url
         yield lambda: "access_token" in session.post(url, data=FORM).json()
+
+
+@contextmanager
+def jwt(auth: FakeAuth) -> Iterator[Callable[[], bool]]:
+    """A request for a signed token."""
+    with auth, requests.Session() as session:
+        url = auth.oauth2(clients={"app": "secret"}).url
+        yield lambda: session.post(url, data=FORM).json()["access_token"].count(".") == 2

@@ -3,13 +3,10 @@
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
-from types import TracebackType
-from typing import Self, get_args
+from typing import get_args
 from urllib.parse import unquote
 from wsgiref.types import WSGIApplication
 
-from pytest_requestforge._running import dismiss, enlist, tell
-from pytest_requestforge.assertions import Assertions
 from pytest_requestforge.fake_auth.app import App
 from pytest_requestforge.fake_auth.definitions import (
     fields,
@@ -29,9 +26,10 @@ from pytest_requestforge.fake_auth.endpoints import (
 )
 from pytest_requestforge.fake_auth.factory import FakeAuthFactory
 from pytest_requestforge.fake_auth.faults import Fault
-from pytest_requestforge.fake_auth.findings import Findings, Severity
+from pytest_requestforge.fake_auth.findings import Severity
 from pytest_requestforge.fake_auth.incoming import origin_of
 from pytest_requestforge.fake_auth.journal import Entry, Journal
+from pytest_requestforge.fake_auth.lifecycle import Lifecycle
 from pytest_requestforge.fake_auth.loopback import Loopback
 from pytest_requestforge.fake_auth.providers import Providers
 from pytest_requestforge.fake_auth.serving import Pipeline, endpoints_of, refuse_other_origins
@@ -52,7 +50,7 @@ __all__ = [
 _BASE_URL = "https://auth.example.test"
 
 
-class FakeAuth(Findings, Providers, Assertions):
+class FakeAuth(Lifecycle, Providers):
     """An auth server for tests; a context manager.
 
     It issues tokens, checks every request for them, and keeps a journal of all that arrives. One
@@ -109,9 +107,6 @@ class FakeAuth(Findings, Providers, Assertions):
         self._app = App(origin_of(self._base), self.journal)
         self._carrier = make_carrier(transport, self._app, origin_of(self._base))
         self._providers = []
-        self._is_started = False
-        self._is_watched = False
-        self._began = 0
 
     @property
     def base_url(self) -> str:
@@ -249,58 +244,6 @@ class FakeAuth(Findings, Providers, Assertions):
         for step in list(endpoints_of(pipeline, found)):
             found[step.name] = self._app.serve(step.endpoint(self._app))
         return {name: found[name] for name in pipeline.step_names if name in found}
-
-    def skew(self, seconds: float) -> None:
-        """Set the clock of the server ahead of the library's by so many seconds; negative: back."""
-        self._app.skew = timedelta(seconds=seconds)
-
-    def start(self) -> None:
-        """Begin to answer.
-
-        Raises:
-            RuntimeError: it has been started already.
-        """
-        if self._is_started:
-            raise RuntimeError(f"{self!r} has been started already.")
-        # Two that run together with one seed still issue different tokens.
-        self._app.book.seed(f"{self.seed}/{enlist(self)}")
-        self._is_started = True
-        self._began = self.journal.mark()
-        self._is_watched = tell(self)
-        self.recorder.__enter__()
-        self._carrier.start()
-
-    def stop(self) -> None:
-        """Answer no more, and let go what is held; journal and assertions stay."""
-        if not self._is_started:
-            return
-        for endpoint in self._app.endpoints:
-            endpoint.release()
-        self._carrier.stop()
-        self.recorder.__exit__(None, None, None)
-        self._is_started = False
-        dismiss(self)
-
-    def __enter__(self) -> Self:
-        """Start."""
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop.
-
-        Raises:
-            AssertionError: it is strict and a request was unmatched, or a fault was not used; the
-                block has no error of its own, and there is no test of pytest to fail.
-        """
-        self.stop()
-        if kind is None and not self._is_watched:
-            self.judge(self._began)
 
     def __repr__(self) -> str:
         return f"<FakeAuth {self._base.geturl()} {self.transport}, seed {self.seed}>"

@@ -152,23 +152,24 @@ class _Requests(BaseHTTPRequestHandler):
         host = self.headers.get("Host", self.server.host)
         # The target is a path, or a whole URL as for a proxy (RFC 9112 section 3.2).
         url = self.path if self.path.startswith("http") else f"http://{host}{self.path}"
-        try:
-            content = self._content()
-        except ValueError:
-            self.send_error(400)
-            return
-        if _URL.fullmatch(url):
+        content = self._content()
+        if content is not None and _URL.fullmatch(url):
             self._reply(urlsplit(url), content)
         else:
             self.send_error(400)
 
-    def _content(self) -> bytes:
-        """The body; ValueError: its length is malformed."""
-        if "Transfer-Encoding" not in self.headers:
+    def _content(self) -> bytes | None:
+        """The body; None: its length is malformed."""
+        try:
+            if "Transfer-Encoding" in self.headers:
+                return self._chunks()
             length = self.headers.get("Content-Length", "0")
-            if not length.isdecimal():
-                raise ValueError(f"Content-Length is {length!r}.")
-            return self.rfile.read(int(length))
+            return self.rfile.read(int(length)) if length.isdecimal() else None
+        except ValueError:
+            return None
+
+    def _chunks(self) -> bytes:
+        """The body that comes in chunks; ValueError: the size of one is malformed."""
         parts = []
         while size := int(self.rfile.readline().partition(b";")[0], 16):
             parts.append(self.rfile.read(size))

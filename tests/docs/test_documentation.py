@@ -40,11 +40,12 @@ COUNTS = {
     "docs/user-guide/client.rst": (20, 17),
     "docs/user-guide/cookbook.rst": (21, 0),
     "docs/user-guide/errors.rst": (4, 4),
-    "docs/user-guide/fake-auth.rst": (2, 0),
+    "docs/user-guide/fake-auth.rst": (3, 0),
+    "docs/user-guide/fixtures.rst": (8, 0),
     "docs/user-guide/migration.rst": (4, 4),
     "docs/user-guide/retries.rst": (6, 5),
     "docs/user-guide/security.rst": (7, 6),
-    "docs/user-guide/testing.rst": (15, 2),
+    "docs/user-guide/testing.rst": (16, 2),
 }
 
 LANGUAGES = {"python", "sh", "text", "toml", "yaml"}

@@ -46,6 +46,13 @@ def bearer(text: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"}
 
 
+def test_tokens_without_a_provider_are_for_anybody() -> None:
+    """Only the tokens of a provider are for an audience."""
+    auth = FakeAuth()
+    assert auth.token("app", "POST /app").audience is None
+    assert auth.oauth2().audience is not None
+
+
 class TestTokens:
     def test_an_answer_has_a_token_with_its_type_and_lifetime(self, auth: FakeAuth) -> None:
         """A token endpoint answers as RFC 6749 section 5.1 says."""

@@ -1,5 +1,6 @@
 """The marker `rf_faults`, and what becomes of a test that leaves a fault unused."""
 
+import re
 from importlib.util import find_spec
 
 import pytest
@@ -67,6 +68,9 @@ class TestMatrix:
                 "*::test_it?user-echo_secrets?*",
             ]
         )
+        # Progress counts those that came up meanwhile.
+        shares = [int(share) for share in re.findall(r"\[ *(\d+)%\]", result.stdout.str())]
+        assert shares == [100 * number // 23 for number in range(1, 24)]
 
     def test_a_failure_names_step_and_fault(self, pytester: pytest.Pytester) -> None:
         """In its id and in a section."""

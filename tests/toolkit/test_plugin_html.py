@@ -170,6 +170,29 @@ def test_a_run_without_servers_has_a_page_that_says_so(pytester: pytest.Pytester
     assert "No test asked a fake auth server." in content
 
 
+@pytest.mark.parametrize("more", [(), XDIST], ids=["alone", "xdist"])
+def test_a_finding_of_a_teardown_is_a_failure(
+    pytester: pytest.Pytester, more: tuple[str, ...]
+) -> None:
+    """On the page as in the terminal, also where another process has run the test."""
+    pytester.makepyfile(
+        """
+        import pytest, requests
+
+        @pytest.fixture
+        def late(rf_fake_auth):
+            yield
+            requests.get(rf_fake_auth.url)
+
+        def test_it(late): pass
+        """
+    )
+    result = pytester.runpytest("--rf-report=page.html", *more)
+    result.assert_outcomes(passed=1, failed=1)
+    content = (pytester.path / "page.html").read_text(encoding="utf-8")
+    assert '<p class="sum">1 failed</p>' in content
+
+
 def test_a_real_browser_shows_it(pytester: pytest.Pytester) -> None:
     """The pictures are there, nothing is loaded, and marks tell their text on hover and focus."""
     run(pytester)

@@ -59,10 +59,11 @@ def serve(file: Path, host: str | None, port: int | None, *, print_url: bool, qu
         ) from error
     stopped = threading.Event()
     _on_signal(stopped)
-    if print_url:
-        click.echo(server.url)
+    # First, since requests come as soon as somebody knows the URL.
     if not quiet:
         _say(f"Serving {file} at {server.url}, admin API at {PREFIX}/")
+    if print_url:
+        click.echo(server.url)
     while not stopped.wait(_LOOK):
         pass
     server.stop()
