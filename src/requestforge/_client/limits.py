@@ -125,13 +125,14 @@ class Limits:
 
     @contextmanager
     def _taken(self, bulkhead: Bulkhead, context: RequestContext) -> Iterator[None]:
-        wait = bulkhead.enter(time_left())
+        place = bulkhead.enter(time_left())
         try:
+            wait = place.waited
             if wait > 0:
                 self._tell(RequestLimited, context, context.request, wait=wait, limit="bulkhead")
             yield
         finally:
-            bulkhead.leave()
+            place.leave()
 
     def _report(self, context: RequestContext, outcome: HttpResponse | BaseException) -> None:
         judge = self._judge

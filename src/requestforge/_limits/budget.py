@@ -1,6 +1,6 @@
 """The budget for retries, so that clients do not add a flood of them to an outage."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from requestforge._limits.memory import ByOrigin
 from requestforge._numbers import finite
@@ -55,8 +55,7 @@ class RetryBudget:
         return _Account(balance - 1 if is_paid else balance, now), is_paid
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Account:
+class _Account(NamedTuple):
     """A balance, in retries, and until when time has paid in (monotonic seconds)."""
 
     balance: float
