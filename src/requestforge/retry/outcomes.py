@@ -26,7 +26,10 @@ def has_failed(outcome: object) -> bool | None:
     status = getattr(outcome, "status_code", None)
     if status is not None:
         return status in FAILING_STATUS_CODES
-    return True if isinstance(outcome, _FAILURES) else None
+    if isinstance(outcome, _FAILURES):
+        # An origin that redirects works, whatever happens at the place that it names.
+        return "redirected_to" not in outcome.context
+    return None
 
 
 def is_failure(error: Exception) -> bool | None:
