@@ -33,7 +33,10 @@ class RetryBudget:
 
     def deposit(self, origin: str) -> None:
         """Pay in what one request does."""
-        self._accounts.change(origin, self._paid_in)
+        account = self._accounts.known(origin)
+        # Nearly every account is full, and then there is nothing to do.
+        if account is None or account.balance < self._most:
+            self._accounts.change(origin, self._paid_in)
 
     def withdraw(self, origin: str) -> bool:
         """Whether there is a retry left, which then is spent."""
