@@ -261,9 +261,7 @@ class TestBuilder:
                 {"default_headers": {"X-K": "k"}},
                 id="api key",
             ),
-            pytest.param(
-                lambda b: b.with_cookies(enabled=False), {"cookies": False}, id="cookies"
-            ),
+            pytest.param(lambda b: b.with_cookies(enabled=False), {"cookies": False}, id="cookies"),
             pytest.param(
                 lambda b: b.with_raise_for_status(), {"raise_for_status": True}, id="raise"
             ),
