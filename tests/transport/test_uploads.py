@@ -243,7 +243,8 @@ class TestLength:
         assert type(error) is RequestBuildException
         assert "Content-Length" in error.message
         assert client.get("/next").status_code == 200
-        assert server.last.path == "/next"
+        # In either order: the request that broke off has a connection of its own.
+        assert "/next" in [seen.path for seen in server.seen]
         assert len(server.seen) <= 2
 
     def test_nothing_beyond_it_is_written(self, server: Server, client: HttpClient) -> None:
