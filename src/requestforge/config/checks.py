@@ -8,8 +8,8 @@ from typing import Any
 from requestforge._numbers import positive, whole
 from requestforge._origins import is_origin
 from requestforge._redaction import mask_url
+from requestforge.config._kept import Kept
 from requestforge.config.groups import GROUPS, completed
-from requestforge.config.kept import Kept
 from requestforge.config.proxies import read_only_proxies
 from requestforge.config.tls import checked_tls
 from requestforge.hooks._values import checked_name, checked_value

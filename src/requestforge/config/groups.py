@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from requestforge._limits.budget import RetryBudget
 from requestforge._limits.bulkhead import Bulkhead
 from requestforge._limits.rate import RateLimiter
-from requestforge.config.kept import Kept
+from requestforge.config._kept import Kept
 from requestforge.retry import CircuitBreaker, ExponentialBackoffRetryStrategy
 
 _Made = TypeVar("_Made")

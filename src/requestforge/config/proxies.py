@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from requestforge._redaction import MASK, mask_url
-from requestforge.config.kept import Kept
+from requestforge.config._kept import Kept
 
 _PROXIED = re.compile(r"(https?|all)(://[^\s/]+)?")
 
