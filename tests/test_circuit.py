@@ -279,29 +279,63 @@ class TestHalfOpen:
         assert breaker.counts(SHOP) == CircuitCounts(failures=1, successes=0, probes=0)
         assert not is_refused(breaker)
 
-    def test_a_probe_that_never_reports_ends(self, clock: Clock) -> None:
-        """After `recovery_timeout` a probe counts as ended; its report, if it comes, does not."""
+    def test_a_probe_that_does_not_report_makes_room(self, clock: Clock) -> None:
+        """After `recovery_timeout` a probe keeps nobody out any more."""
         breaker = opened(probes=1)
         clock.advance(seconds=30)
-        lost = breaker.acquire(SHOP)
+        breaker.acquire(SHOP)
         clock.advance(seconds=29)
         with pytest.raises(CircuitOpenException) as caught:
             breaker.acquire(SHOP)
         assert caught.value.retry_after == 1
         clock.advance(seconds=1)
+        assert breaker.counts(SHOP).probes == 0
+        breaker.acquire(SHOP).leave(answer(200))
+        assert breaker.state_of(SHOP) == "closed"
+
+    def test_a_probe_that_fails_late_opens_it_again(self, clock: Clock) -> None:
+        """A probe that times out after `recovery_timeout` has failed like any other."""
+        breaker = opened(probes=1)
+        clock.advance(seconds=30)
+        late = breaker.acquire(SHOP)
+        clock.advance(seconds=30)
         next_one = breaker.acquire(SHOP)
-        lost.leave(answer(503))
-        assert breaker.state_of(SHOP) == "half_open"
+        late.leave(TimeoutException("late"))
+        assert breaker.state_of(SHOP) == "open"
+        clock.advance(seconds=29)
         next_one.leave(answer(200))
+        assert is_refused(breaker)
+        clock.advance(seconds=1)
+        next_one = breaker.acquire(SHOP)
+        assert breaker.counts(SHOP) == CircuitCounts(failures=1, successes=0, probes=1)
+
+    @pytest.mark.parametrize("seconds", [30, 45])
+    def test_slow_successes_close_it(self, clock: Clock, seconds: int) -> None:
+        """Probes that succeed after `recovery_timeout` count."""
+        breaker = opened(probes=2)
+        clock.advance(seconds=30)
+        for _ in range(2):
+            assert breaker.state_of(SHOP) == "half_open"
+            slow = breaker.acquire(SHOP)
+            clock.advance(seconds=seconds)
+            slow.leave(answer(200))
         assert breaker.state_of(SHOP) == "closed"
 
     def test_without_recovery_timeout_it_never_refuses(self, clock: Clock) -> None:
         """With a `recovery_timeout` of 0 a circuit that opens is half-open at once."""
-        breaker = CircuitBreaker(1, 0, 1)
+        breaker = CircuitBreaker(1, 0, 2)
         breaker.record_failure(SHOP)
+        first, *others = [breaker.acquire(SHOP) for _ in range(9)]
         assert breaker.state_of(SHOP) == "half_open"
-        clock.advance(seconds=1)
+        first.leave(answer(503))
         assert not is_refused(breaker)
+        for permit in others:
+            permit.leave(answer(200))
+        assert breaker.counts(SHOP).successes == 0
+        for _ in range(2):
+            assert breaker.state_of(SHOP) == "half_open"
+            breaker.acquire(SHOP).leave(answer(200))
+        assert breaker.state_of(SHOP) == "closed"
 
 
 class TestByHand:
@@ -378,12 +412,25 @@ class TestByHand:
             pytest.param({"recovery_timeout": -1}, id="negative"),
             pytest.param({"recovery_timeout": math.inf}, id="endless"),
             pytest.param({"recovery_timeout": "30"}, id="text"),
+            pytest.param({"recovery_timeout": 10**400}, id="more than a float"),
+            pytest.param({"recovery_timeout": -(10**400)}, id="less than a float"),
+            pytest.param({"failure_threshold": 10**400}, id="more than a size"),
+            pytest.param({"half_open_max_calls": -(10**9999)}, id="without a text"),
         ],
     )
     def test_impossible_settings_are_refused(self, wrong: dict[str, object]) -> None:
         """A ValueError at construction names the argument."""
         with pytest.raises(ValueError, match=next(iter(wrong))):
             CircuitBreaker(**wrong)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("origin", [None, 5, b"https://user:CANARY@shop"])
+    @pytest.mark.parametrize("use", ["guard", "state_of", "counts", "retry_after"])
+    def test_an_origin_is_a_text(self, origin: object, use: str) -> None:
+        """Anything else is refused with an error that names the argument, and not its value."""
+        breaker = CircuitBreaker()
+        with pytest.raises(TypeError, match="origin must be a str, not a") as caught:
+            getattr(breaker, use)(origin).__enter__()
+        assert "CANARY" not in str(caught.value)
 
 
 class TestMemory:

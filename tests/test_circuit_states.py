@@ -107,15 +107,14 @@ class Calls(RuleBasedStateMachine):
     @precondition(lambda self: self.under_way)
     @rule(data=st.data(), outcome=st.sampled_from(sorted(OUTCOMES)))
     def end(self, data: st.DataObject, outcome: str) -> None:
-        """End a call, which counts unless it is of an earlier period or was given up."""
+        """End a call, which counts unless it is of an earlier period."""
         entry = data.draw(st.sampled_from(self.under_way))
         self.under_way.remove(entry)
         origin, at, number, permit = entry
         permit.leave(OUTCOMES[outcome])
         model = self.models[origin]
-        is_counted = model.at == at and (model.state == "closed" or number in model.probes)
-        model.probes.pop(number, None)
-        if is_counted:
+        if model.at == at:
+            model.probes.pop(number, None)
             model.count(outcome, self.clock.monotonic())
 
     @rule(origin=st.sampled_from(ORIGINS), outcome=st.sampled_from(["failure", "success"]))

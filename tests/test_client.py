@@ -519,6 +519,18 @@ class TestSessions:
         assert sessions[0] is client.session
         assert sessions[0] is not sessions[1]
 
+    @pytest.mark.parametrize("keeps", [True, False], ids=["kept", "off"])
+    def test_cookies_are_kept_or_not(self, api: Server, keeps: bool) -> None:
+        """A client sends the cookies of answers again, unless it is told to keep none."""
+        api.rules["/login"] = Reply(headers={"Set-Cookie": "session=a1"})
+        config = HttpClientConfigBuilder().with_base_url(api.url).with_cookies(enabled=keeps)
+        with HttpClient(config.build()) as client:
+            client.get("/login")
+            client.get("/")
+            assert api.last.headers["Cookie"] == ("session=a1" if keeps else None)
+            client.get("/", headers={"Cookie": "mine=1"})
+            assert "mine=1" in api.last.headers["Cookie"]
+
     def test_cookies_can_be_read_while_they_change(self, client: HttpClient) -> None:
         """Reading the jar gives the cookies of one moment, whatever other threads take away."""
         jar = client.session.cookies

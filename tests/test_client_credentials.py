@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ import responses
 from client_server import Reply, Server
 from requestforge.client import HttpClient
 from requestforge.config import HttpClientConfig, HttpClientConfigBuilder
-from requestforge.exceptions import AuthenticationException, RequestBuildException
+from requestforge.exceptions import (
+    AuthenticationException,
+    ConnectionException,
+    RequestBuildException,
+)
 from requestforge.hooks import ApiKeyAuthHook, AuthorizationHook, BasicAuthHook
 from requestforge.interfaces import RequestHookInterface
 from requestforge.models import HttpRequest, RequestContext
@@ -170,6 +175,16 @@ class TestClientCredentials:
         warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
         assert [api.url in text for text in warnings] == [True, False]
         assert CANARY not in caplog.text
+
+    def test_the_warnings_have_an_end(self, api: Server, caplog: pytest.LogCaptureFixture) -> None:
+        """A hundred origins are named in the log, and no more are remembered."""
+        config = HttpClientConfigBuilder().with_bearer_token(CANARY).build()
+        with HttpClient(config) as client:
+            for number in range(110):
+                with suppress(ConnectionException):  # the server has the first address alone
+                    client.get(api.url.replace("127.0.0.1", f"127.0.0.{number + 1}"))
+        warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
+        assert len(warnings) == 100
 
     def test_a_client_without_credentials_warns_of_nothing(
         self, api: Server, caplog: pytest.LogCaptureFixture

@@ -1,4 +1,5 @@
 """HttpClient: circuits, the retry budget, the rate limit and the bulkhead around its requests."""
+# ruff: noqa: ARG001 - a clock that only has to be there
 
 import threading
 from collections.abc import Iterator

@@ -274,6 +274,25 @@ class TestHooks:
                 pytest.fail("the block was entered")
             assert api.wait_until_closed()
 
+    @pytest.mark.parametrize(
+        "error", [LookupError("no"), AuthenticationException("no")], ids=["foreign", "own"]
+    )
+    def test_an_auth_hook_that_cannot_say_ends_the_request(
+        self, api: Server, builder: HttpClientConfigBuilder, error: Exception
+    ) -> None:
+        """AuthenticationException, and nothing is sent."""
+
+        class Undecided(ApiKeyAuthHook):
+            def should_authenticate(self, request: HttpRequest) -> bool:
+                raise error
+
+        with (
+            HttpClient(builder.with_auth_hook(Undecided("key")).build()) as client,
+            pytest.raises(AuthenticationException, match="no"),
+        ):
+            client.get("/")
+        assert api.seen == []
+
 
 class TestStrategies:
     """Strategies that return nonsense."""

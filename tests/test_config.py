@@ -44,6 +44,7 @@ def test_the_defaults_are_those_of_the_page() -> None:
         "error_hooks": (),
         "pool_connection": 10,
         "pool_maxsize": 20,
+        "cookies": True,
         "raise_for_status": False,
         "allowed_origins": (),
     }
@@ -72,6 +73,37 @@ def test_it_cannot_be_changed() -> None:
             pytest.param({"default_timeout": value}, "default_timeout", id=f"timeout {value!r}")
             for value in (0, -1, math.inf, math.nan, True, "3", None)
         ],
+        *[
+            pytest.param({name: 10**digits}, f"{name} .*too large", id=f"{name} 1e{digits}")
+            for name in ("default_timeout", "connect_timeout", "read_timeout", "total_timeout")
+            for digits in (400, 5000)
+        ],
+        pytest.param({"max_redirects": 10**400}, "max_redirects", id="endless redirects"),
+        pytest.param(
+            {"rate_limit": {"per_second": 5, "burst": 10**400}}, "rate_limit: burst", id="burst"
+        ),
+        *[
+            pytest.param({"base_url": url}, "base_url must not have a query", id=url)
+            for url in ("https://a.example/?x=1", "https://a.example#f", "?", "/v1?")
+        ],
+        *[
+            pytest.param({"default_headers": {name: "x"}}, "a name in default_headers", id=what)
+            for what, name in {
+                "empty name": "",
+                "name of two words": "X One",
+                "name and value": "X-One: canary",
+                "name with a line": "X-One\n",
+                "encoded name": b"\xff",
+            }.items()
+        ],
+        *[
+            pytest.param({"default_headers": {"X-One": value}}, "^'X-One' in default_", id=what)
+            for what, value in {
+                "lines": "canary\r\nX: y",
+                "beyond latin-1": "canary€",
+                "encoded lines": b"canary\n",
+            }.items()
+        ],
         pytest.param({"max_redirects": -1}, "max_redirects", id="redirects"),
         pytest.param({"max_redirects": "5"}, "max_redirects", id="redirects in a text"),
         pytest.param({"max_redirects": True}, "max_redirects", id="redirects as a truth value"),
@@ -95,13 +127,17 @@ def test_it_cannot_be_changed() -> None:
 )
 def test_senseless_values_are_refused(fields: dict[str, Any], text: str) -> None:
     """A value that cannot be meant is a ValueError that names the field."""
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises(ValueError, match=text) as caught:
         HttpClientConfig(**fields)
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
+        ({"default_headers": {5: "x"}}, "a name in default_headers must be a text, not a int"),
+        ({"default_headers": {"X-One": None}}, "'X-One' in default_headers must be a text"),
+        ({"default_headers": {"X-One": ["canary"]}}, "must be a text, not a list"),
         ({"base_url": None}, "base_url"),
         ({"default_headers": None}, "default_headers"),
         ({"allowed_origins": None}, "allowed_origins"),
@@ -113,6 +149,30 @@ def test_wrong_types_are_refused_by_name(fields: dict[str, Any], text: str) -> N
     """A field of a type that makes no sense is a TypeError that names it."""
     with pytest.raises(TypeError, match=text):
         HttpClientConfig(**fields)
+
+
+def test_timeouts_beyond_all_patience_are_ten_years() -> None:
+    """A timeout that no socket takes becomes one that every socket takes."""
+    config = HttpClientConfig(default_timeout=1e10, connect_timeout=1e300, total_timeout=10**12)
+    kept = (config.default_timeout, config.connect_timeout, config.total_timeout)
+    assert kept == (315_360_000.0,) * 3
+    with Server() as api, HttpClient(config) as client:
+        assert client.get(api.url).status_code == 200
+
+
+def test_headers_may_be_encoded() -> None:
+    """Names and values in bytes are sent as they are."""
+    headers: Any = {b"X-One": "é".encode("latin-1")}
+    with Server() as api, HttpClient(HttpClientConfig(api.url, default_headers=headers)) as client:
+        client.get("/")
+    assert api.last.headers["X-One"] == "é"
+
+
+def test_the_name_of_a_header_is_a_text() -> None:
+    """The builder refuses a header of another name at once."""
+    name: Any = None
+    with pytest.raises(TypeError, match=r"^name must be a str"):
+        HttpClientConfigBuilder().with_header(name, "x")
 
 
 def test_the_base_url_is_a_text() -> None:
@@ -201,6 +261,7 @@ class TestBuilder:
                 {"default_headers": {"X-K": "k"}},
                 id="api key",
             ),
+            pytest.param(lambda b: b.with_cookies(enabled=False), {"cookies": False}, id="cookies"),
             pytest.param(
                 lambda b: b.with_raise_for_status(), {"raise_for_status": True}, id="raise"
             ),

@@ -201,7 +201,7 @@ def test_a_missing_argument_is_named(group: str) -> None:
         ],
         *[
             pytest.param({name: value}, f"{name} must be True or False", id=f"{name} {value!r}")
-            for name in ("allow_redirects", "raise_for_status")
+            for name in ("allow_redirects", "cookies", "raise_for_status")
             for value in ("false", None)
         ],
         *[pytest.param({name: 5}, f"{name} must be a mapping", id=name) for name in GROUPS],

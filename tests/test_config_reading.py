@@ -1,5 +1,6 @@
 """Configurations out of mappings and TOML files, with secrets of the environment."""
 
+import re
 import ssl
 import textwrap
 from collections.abc import Callable
@@ -193,7 +194,7 @@ class TestEnvironment:
             pytest.param({"redaction": "${API_KEY}"}, id="text"),
             pytest.param({"tls": {"ca": "/${API_KEY}"}}, id="path"),
             pytest.param({"retry": {"max_retries": "${API_KEY}"}}, id="retry"),
-            pytest.param({"idempotency_key": "a b ${API_KEY}"}, id="header"),
+            pytest.param({"raise_for_status": "a b ${API_KEY}"}, id="flag"),
         ],
     )
     def test_errors_name_variables_in_the_place_of_values(
@@ -206,10 +207,41 @@ class TestEnvironment:
                 HttpClientConfig.from_mapping(fields)
             assert_clean(caught.value)
 
-    def test_an_empty_variable_is_named_by_nothing(self) -> None:
-        """An empty value leaves the text of an error as it is."""
-        with pytest.raises(ValueError, match="verify_ssl must be True, False or the path"):
+    def test_an_empty_variable_is_named_too(self) -> None:
+        """An empty value is named in the text of an error, which else stays as it is."""
+        with pytest.raises(ValueError, match=r"bundle, not '\${EMPTY}': False alone"):
             HttpClientConfig.from_mapping({"verify_ssl": "${EMPTY}"})
+
+    @pytest.mark.parametrize(
+        ("fields", "text"),
+        [
+            (
+                {"base_url": "https://${SHORT}.example", "max_redirects": -1},
+                "max_redirects must be a whole number, 0 or more, not -1.",
+            ),
+            (
+                {"default_timeout": "${SHORT}"},
+                "default_timeout must be a finite number above 0, not '${SHORT}'.",
+            ),
+            (
+                {"verify_ssl": True, "allow_redirects": "a${SHORT}cd${SHORT}"},
+                "allow_redirects must be True or False, not 'a${SHORT}cd${SHORT}'.",
+            ),
+            (
+                {"allowed_origins": ["https://u:x@${SHORT}.example"]},
+                "A text in allowed_origins is no origin: write scheme, host and port alone",
+            ),
+        ],
+        ids=["elsewhere", "alone", "within", "masked"],
+    )
+    def test_short_values_garble_no_text(
+        self, fields: dict[str, Any], text: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A value of few letters is replaced where it was put in, and nowhere else."""
+        monkeypatch.setenv("SHORT", "e")
+        with pytest.raises(ValueError, match=re.escape(text)) as caught:
+            HttpClientConfig.from_mapping(fields)
+        assert "${SHORT}" not in str(caught.value).replace(text, "")
 
 
 class TestObjects:
@@ -276,6 +308,13 @@ class TestErrors:
         with pytest.raises(ValueError, match=text):
             HttpClientConfig.from_mapping(fields)
 
+    def test_nested_values_have_a_limit(self) -> None:
+        """A value that is nested without an end is a ValueError that names the field."""
+        circle: dict[str, Any] = {}
+        circle["a"] = [circle]
+        with pytest.raises(ValueError, match=r"^default_headers is nested too deep"):
+            HttpClientConfig.from_mapping({"default_headers": circle})
+
     def test_a_mapping_is_asked_for(self) -> None:
         """Anything else is a TypeError."""
         fields: Any = [("base_url", "x")]
@@ -309,6 +348,24 @@ class TestErrors:
         with pytest.raises(ValueError, match="it is no TOML") as caught:
             HttpClientConfig.from_toml(path)
         assert_clean(caught.value)
+
+    def test_a_file_may_begin_with_a_byte_order_mark(self, tmp_path: Path) -> None:
+        """What some editors put before a text is no fault of the file."""
+        path = tmp_path / "client.toml"
+        path.write_bytes(b"\xef\xbb\xbf[requestforge]\nmax_redirects = 3\n")
+        assert HttpClientConfig.from_toml(path).max_redirects == 3
+
+    def test_a_nested_file_has_a_limit(self, write: Write) -> None:
+        """A file whose values are nested without an end is a ValueError, too."""
+        path = write("[requestforge]\nrequest_hooks = " + "[" * 100_000)
+        with pytest.raises(ValueError, match="it is no TOML: a value is nested too deep"):
+            HttpClientConfig.from_toml(path)
+
+    @pytest.mark.parametrize("table", [5, None, ["a"]], ids=["number", "none", "list"])
+    def test_a_table_is_named_by_a_text(self, write: Write, table: Any) -> None:  # noqa: ANN401
+        """Anything else is a TypeError."""
+        with pytest.raises(TypeError, match=r"^table must be a str"):
+            HttpClientConfig.from_toml(write("[requestforge]"), table)
 
     def test_a_file_has_to_be_there(self, tmp_path: Path) -> None:
         """A missing file is the usual error."""

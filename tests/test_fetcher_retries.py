@@ -65,7 +65,9 @@ class TestRetries:
             refused(BodyTokenFetcher("a", server.url, "/token", retry_strategy=strategy))
         assert (len(server.requests), clock.slept) == (1, [])
 
-    @pytest.mark.parametrize("strategy", [NoRetryStrategy(), SimpleRetryStrategy(0)], ids=["none", "simple"])
+    @pytest.mark.parametrize(
+        "strategy", [NoRetryStrategy(), SimpleRetryStrategy(0)], ids=["none", "simple"]
+    )
     def test_the_last_answer_is_the_error(
         self, clock: Clock, strategy: RetryStrategyInterface
     ) -> None:

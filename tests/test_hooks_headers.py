@@ -55,6 +55,17 @@ class TestIdempotencyKey:
         assert list(request.headers or {}) == ["X-One", "X-Request-Key"]
         assert IdempotencyKeyHook("X-Request-Key").header_name == "X-Request-Key"
 
+    def test_a_configuration_can_ask_for_it(self, api: Server) -> None:
+        """`idempotency_key` names the header, and makes a POST one that is retried."""
+        left = iter([503])
+        api.rules["/orders"] = lambda _: Reply(next(left, 201))
+        strategy = SimpleRetryStrategy(1, 0)
+        config = HttpClientConfig(api.url, retry_strategy=strategy, idempotency_key="X-Once")
+        with HttpClient(config) as client:
+            client.post("/orders")
+            assert [seen.headers["X-Once"] is None for seen in api.seen] == [False, False]
+            assert len({seen.headers["X-Once"] for seen in api.seen}) == 1
+
     def test_the_key_is_no_credential(self, api: Server) -> None:
         """A client with the hook shows the key in its errors, as it shows other headers."""
         config = HttpClientConfig(api.url, request_hooks=[IdempotencyKeyHook()])

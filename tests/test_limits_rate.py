@@ -57,6 +57,13 @@ class TestTurns:
         clock.advance(hours=1)
         assert waits(limiter, 4) == [0, 0, 0, 0.1]
 
+    @pytest.mark.parametrize("burst", [1, 2])
+    def test_the_slowest_rate_of_all(self, burst: int) -> None:
+        """Next to no requests a second are no error: after the burst the wait is years."""
+        limiter = RateLimiter(5e-324, burst)
+        assert waits(limiter, burst) == [0] * burst
+        assert 1e8 < limiter.reserve(SHOP) < math.inf
+
     def test_each_origin_has_its_turns(self) -> None:
         """Requests to one origin do not wait for those to another."""
         limiter = RateLimiter(1)
@@ -133,6 +140,8 @@ class TestTurns:
             pytest.param({"per_second": True}, id="no number"),
             pytest.param({"burst": 0}, id="no burst"),
             pytest.param({"burst": 1.5}, id="half a request"),
+            pytest.param({"burst": 10**400}, id="huge burst"),
+            pytest.param({"per_second": 10**400}, id="huge rate"),
             pytest.param({"max_wait": -1}, id="negative"),
             pytest.param({"max_wait": math.nan}, id="NaN"),
         ],

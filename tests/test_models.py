@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -477,3 +478,15 @@ class TestFetchContext:
         """The representation shows no token."""
         context = FetchContext({"app": TokenData(CANARY)}, {"secret": CANARY})
         assert CANARY not in repr(context)
+
+
+def test_a_subclass_of_a_request_stays_one() -> None:
+    """`with_headers` keeps the type of a subclass, and the fields that it adds."""
+
+    @dataclass(frozen=True)
+    class Tagged(HttpRequest):
+        tag: str = ""
+
+    changed = Tagged("GET", "/", tag="mine").with_headers({"A": "b"})
+    assert isinstance(changed, Tagged)
+    assert (changed.tag, changed.headers) == ("mine", {"A": "b"})

@@ -4,13 +4,21 @@ import json
 import re
 import shlex
 import string
+import time
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from requestforge._redaction import clean_text, mask_form, mask_json, mask_url, scrub
+from requestforge._redaction import (
+    clean_text,
+    mask_body,
+    mask_form,
+    mask_json,
+    mask_url,
+    scrub,
+)
 from requestforge.exceptions import HttpClientException
 from requestforge.models import FetchContext, HttpRequest, HttpResponse, RequestContext
 from requestforge.tokens import TokenData
@@ -55,6 +63,26 @@ HARMLESS = [
     "user",
     "Content-Type",
 ]
+
+
+LONG_TEXTS = [
+    *"\\\"'{}[]() \t\n=&%:,;/@?#-.+<>a1é",
+    *('\\"', "\\'", "a.", "a-", "a:", "a=", "a:@", "%25", "%3D", "a=b&", "a=b;", "a=b%3Dc%253Dd&"),
+    *(
+        '"a":',
+        '{"a":',
+        '"token":',
+        '"token":"',
+        '"token":\'',
+        '"token":"x" ',
+        '\\"token\\":',
+        '"a"\\',
+    ),
+    *('"token": \\', "token=", "token={", "token='", 'token=b"', "token=\\", "token=***"),
+    *("a-b:", "cookie: ", "authorization:", "bearer ", "bearer\t", "//", "http://", "http://a@"),
+    *("u=http%3A%2F%2F", '"token": "***"', '"password" :'),
+]
+"""What a text may be made of for no good."""
 
 
 def masked(value: object) -> object:
@@ -228,11 +256,22 @@ class TestTexts:
         """Text without a credential stays as it is."""
         assert in_text(text) == text
 
-    @pytest.mark.parametrize("part", ["a.", "a:", '"', '\\"', "a=b&", "token={", "bearer ", "//"])
-    @pytest.mark.timeout(10)
-    def test_long_texts(self, part: str) -> None:
-        """No text makes the search take longer than its length allows."""
-        assert in_text(part * 20_000)
+    @pytest.mark.parametrize("start", ["", '"token":\''])
+    @pytest.mark.parametrize("part", LONG_TEXTS)
+    def test_long_texts(self, start: str, part: str) -> None:
+        """No text, or body, makes the search take longer than its length allows."""
+        text = start + part * (100_000 // len(part))
+        before = time.process_time()
+        shown = in_text(text), mask_body(text), mask_url(text)
+        assert time.process_time() - before < 6
+        assert all(shown)
+
+    def test_a_long_name_is_sensitive_too(self) -> None:
+        """However long a name is, what is in it counts."""
+        assert masked({"x" * 300 + "_token": CANARY, "x" * 300: 1}) == {
+            "x" * 300 + "_token": "***",
+            "x" * 300: 1,
+        }
 
     @settings(deadline=None, max_examples=50)
     @given(st.text())
@@ -297,6 +336,24 @@ class TestServerTexts:
         """Of two secrets, one within the other, the longer one is masked as a whole."""
         assert scrub("abcdef", ["abc", "abcdef"]) == "***"
         assert scrub("abc", []) == "abc"
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("object has no attribute 'a'", "object has no attribute '***'"),
+            ("key=a, a", "key=***, ***"),
+            ("A&B a-b %2Fa/%2F", "***&B ***-b %2Fa/%2F"),
+            ("x=%2F.", "x=%2F."),
+        ],
+    )
+    def test_short_secrets_stand_alone(self, text: str, expected: str) -> None:
+        """A secret of a letter or two is no secret within a word."""
+        assert scrub(text, ["a"]) == expected
+
+    def test_short_secrets_without_letters(self) -> None:
+        """One that ends in no letter has no word to be a part of."""
+        assert scrub("x/+y /+", ["/+"]) == "x***y ***"
+        assert scrub("x%2F%2B y", ["/+"]) == "x*** y"
 
 
 class TestFingerprints:

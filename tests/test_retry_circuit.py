@@ -186,6 +186,20 @@ class TestInside:
         strategy.before_attempt(context)
         assert strategy.counts(SHOP).probes == 1
 
+    def test_exchanges_without_an_end_are_forgotten(self) -> None:
+        """Of exchanges whose end nobody tells, only so many are kept; the first ones go first."""
+        strategy = CircuitBreakerRetryStrategy()
+        first = inside()
+        strategy.before_attempt(first)
+        for _ in range(5000):
+            strategy.before_attempt(inside())
+        strategy.after_attempt(first, LATE)
+        assert strategy.counts(SHOP).failures == 0
+        last = inside()
+        strategy.before_attempt(last)
+        strategy.after_attempt(last, LATE)
+        assert strategy.counts(SHOP).failures == 1
+
     def test_a_fetcher_counts_each_of_its_attempts_once(self) -> None:
         """Inside a step that fetches, the circuit is that of the token endpoint's origin."""
         strategy = CircuitBreakerRetryStrategy(3, 2, base_delay=0)

@@ -4,6 +4,8 @@ import io
 import itertools
 import json
 import shlex
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -18,6 +20,22 @@ from requestforge.models import HttpMethod, HttpRequest
 from requestforge.utils import to_curl
 
 CANARY = "canary-5ca1ab1e"
+
+IMPOSSIBLE: dict[str, object] = {
+    "triple": (1, 2, 3),
+    "single": (1,),
+    "no pair": [],
+    "nested": ((1,), "2"),
+    "text": "5",
+    "truth value": True,
+    "negative": -1,
+    "infinite": float("inf"),
+    "nan": float("nan"),
+    "signalling": Decimal("sNaN"),
+    "huge": 10**400,
+    "object": object(),
+}
+"""Timeouts that no request can be sent with."""
 
 
 def words(method: str = "GET", url: str = "https://a.test/x", **fields: Any) -> list[str]:  # noqa: ANN401 - the fields are of many types
@@ -88,12 +106,22 @@ def test_odd_urls(url: str, options: list[str]) -> None:
         (1.5, ["--max-time", "1.5"]),
         ((2, 30), ["--connect-timeout", "2", "--max-time", "30"]),
         ((2, None), ["--connect-timeout", "2"]),
+        ([1, 2.5], ["--connect-timeout", "1", "--max-time", "2.5"]),
+        (Decimal("1.5"), ["--max-time", "1.5"]),
+        (Fraction(1, 4), ["--max-time", "0.25"]),
         (0, []),
+        *[(value, []) for value in IMPOSSIBLE.values()],
     ],
-    ids=["integer", "decimal", "pair", "connect", "zero"],
+    ids=[
+        *("integer", "float", "pair", "connect", "list", "decimal", "fraction", "zero"),
+        *IMPOSSIBLE,
+    ],
 )
 def test_timeout(timeout: object, expected: list[str]) -> None:
-    """A timeout bounds the whole transfer, a pair of them the connecting as well."""
+    """A timeout bounds the whole transfer, a pair of them the connecting as well.
+
+    One that no request can be sent with is left out.
+    """
     assert words(timeout=timeout)[3:-1] == expected
 
 

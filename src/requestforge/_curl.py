@@ -1,14 +1,16 @@
 """One HTTP request as one curl command for a POSIX shell."""
 
 import json
+import math
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from typing import cast
+from typing import SupportsFloat, cast
 from urllib.parse import quote_plus
 
 _FORM_SPECIALS = frozenset('@<;"')
 _FILE_NAME_SPECIALS = frozenset(';,"\\')
 _GLOB_SPECIALS = frozenset("[]{}")
+_CONNECT_AND_READ = 2
 
 
 def curl_command(
@@ -122,11 +124,25 @@ def _quoted(file_name: str) -> str:
 
 
 def _timeout(timeout: object) -> Iterator[str]:
-    connect, read = timeout if isinstance(timeout, tuple) else (None, timeout)
-    if connect:
-        yield from ("--connect-timeout", str(connect))
-    if read:
-        yield from ("--max-time", str(read))
+    connect, read = None, timeout
+    if isinstance(timeout, tuple | list):
+        connect, read = timeout if len(timeout) == _CONNECT_AND_READ else (None, None)
+    for option, value in (("--connect-timeout", connect), ("--max-time", read)):
+        if seconds := _seconds(value):
+            yield from (option, seconds)
+
+
+def _seconds(value: object) -> str:
+    """The number as curl takes it; nothing for what no request could be sent with."""
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+        return ""
+    try:
+        seconds = float(value)
+    except (OverflowError, ValueError):  # beyond all floats, or a signalling NaN
+        return ""
+    if not 0 < seconds < math.inf:
+        return ""
+    return str(value if isinstance(value, int) else seconds)
 
 
 def _encoded(fields: object) -> str:

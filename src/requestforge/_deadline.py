@@ -26,7 +26,7 @@ def bounded(end: float | None) -> AbstractContextManager[object, None]:
     # that of no `__exit__` of its own, whose first line such an exception may prevent.
     block = Lock()
     deadlines = _thread.deadlines
-    deadlines[:] = [each for each in deadlines if each.block() is not None]
+    _forget_dead(deadlines)
     deadlines.append(_Deadline(end, weakref.ref(block)))
     return block
 
@@ -80,4 +80,12 @@ def _earliest() -> _Deadline | None:
     deadlines = _thread.deadlines
     if not deadlines:
         return None
-    return min([each for each in deadlines if each.holds()], key=_end_of, default=None)
+    earliest = min([each for each in deadlines if each.holds()], key=_end_of, default=None)
+    if earliest is None:
+        _forget_dead(deadlines)
+    return earliest
+
+
+def _forget_dead(deadlines: list[_Deadline]) -> None:
+    # What is not held may be about to be entered, but not without its lock.
+    deadlines[:] = [each for each in deadlines if each.block() is not None]

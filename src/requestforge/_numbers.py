@@ -3,19 +3,15 @@
 import math
 import sys
 
-_MOST = sys.maxsize
-
 
 def whole(name: str, value: object, least: int = 0) -> int:
-    """The value, if it is a whole number that is not too small, and at most `sys.maxsize`.
+    """The value, if it is a whole number that is not too small, nor above 2**63 - 1.
 
     Raises:
         ValueError: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= sys.maxsize:
         raise ValueError(f"{name} must be a whole number, {least} or more, not {_shown(value)}.")
-    if value > _MOST:
-        raise ValueError(f"{name} must be a whole number up to {_MOST}, not {_shown(value)}.")
     return value
 
 
@@ -25,7 +21,7 @@ def finite(name: str, value: object) -> float:
     Raises:
         ValueError: it is not.
     """
-    number = _float(value)
+    number = _number(value)
     if not 0 <= number < math.inf:
         raise ValueError(f"{name} must be a finite number, 0 or more, not {_shown(value)}.")
     return number
@@ -37,14 +33,14 @@ def positive(name: str, value: object) -> float:
     Raises:
         ValueError: it is not.
     """
-    number = _float(value)
+    number = _number(value)
     if not 0 < number < math.inf:
         raise ValueError(f"{name} must be a finite number above 0, not {_shown(value)}.")
     return number
 
 
-def _float(value: object) -> float:
-    """The number; NaN in place of what is none, infinity in place of one too large."""
+def _number(value: object) -> float:
+    """The value as a float; NaN for what is no number, infinity for what no float can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
     try:
@@ -54,7 +50,6 @@ def _float(value: object) -> float:
 
 
 def _shown(value: object) -> str:
-    # A number of thousands of digits has no text, see `sys.set_int_max_str_digits`.
-    if isinstance(value, int) and abs(value) > _MOST:
-        return f"one of {value.bit_length()} bits"
-    return repr(value)
+    # A number of thousands of digits is refused by `repr` itself.
+    is_huge = isinstance(value, int) and abs(value) > sys.maxsize
+    return "one that is too large" if is_huge else repr(value)

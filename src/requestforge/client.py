@@ -100,6 +100,7 @@ class HttpClient(Verbs, HttpSessionInterface):
             tls=config.tls,
             proxies=config.proxies,
             environment=config.environment,
+            cookies=config.cookies,
         )
         self._exchanges = Exchanges(
             config, self._credentials, self._limits, self._tell, self._sessions

@@ -74,6 +74,8 @@ TROUBLES = {
     "reset": Trouble(reset),
     "closed without an answer": Trouble(hang_up),
     "closed within the status": Trouble(says(b"HTTP/1.")),
+    "closed within the headers": Trouble(says(b"HTTP/1.1 200 OK\r\nX-A: b\r\n")),
+    "closed within a header": Trouble(says(b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Le")),
     "reset within the body": Trouble(
         lambda sock: (body(b"abc", Content_Length="9")(sock), reset(sock))
     ),

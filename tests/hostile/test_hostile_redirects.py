@@ -1,14 +1,14 @@
 """HttpClient: redirects that lead round in circles, into the clear, or out of HTTP."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from misbehaving import Hostile
+from misbehaving import Hostile, hang_up, says
 
 from canary import assert_clean
-from loopback import reply
+from loopback import in_turn, reply, takes_over
 from requestforge.client import HttpClient
 from requestforge.config import HttpClientConfigBuilder
 from requestforge.exceptions import HttpClientException
@@ -66,6 +66,68 @@ def test_a_loop_over_two_servers_ends_at_the_limit(
         assert f"more than {MOST} redirects" in str(error)
         assert other.asked == ["GET /back"] * len(other.asked)
         assert_clean(*other.requests)
+
+
+def breaks(server: Hostile, target: Hostile) -> None:
+    """The place that a redirect leads to breaks off."""
+    server.answer = leads_to(f"{target.url}/to")
+    target.answer = takes_over(hang_up)
+
+
+def is_too_long(server: Hostile, target: Hostile) -> None:
+    """It has more to say than anybody wants to read."""
+    server.answer = leads_to(f"{target.url}/to")
+    target.answer = reply(body=b"x" * 200)
+
+
+def leads_out_of_http(server: Hostile, target: Hostile) -> None:
+    """It leads to where nobody follows."""
+    server.answer = leads_to(f"{target.url}/to")
+    target.answer = leads_to("ftp://127.0.0.1/")
+
+
+@pytest.mark.parametrize("fail", [breaks, is_too_long, leads_out_of_http])
+@pytest.mark.parametrize("seconds", [None, 10.0], ids=["no deadline", "deadline"])
+def test_failures_at_another_origin_say_so(
+    server: Hostile,
+    tls: ssl.SSLContext | None,
+    bundle: str,
+    fail: Callable[[Hostile, Hostile], None],
+    seconds: float | None,
+) -> None:
+    """What a redirect has led to is named, so that it is not taken for the place asked."""
+    builder = HttpClientConfigBuilder().with_base_url(server.url).with_verify_ssl(bundle)
+    builder.with_max_response_size(100)
+    if seconds is not None:
+        builder.with_total_timeout(seconds)
+    with Hostile(b"", tls) as target, HttpClient(builder.build()) as client:
+        fail(server, target)
+        with pytest.raises(HttpClientException) as caught:
+            client.get("/from")
+        assert caught.value.context["redirected_to"] == target.url
+
+
+def test_failures_after_a_redirect_to_the_same_origin_do_not(
+    server: Hostile, client: HttpClient
+) -> None:
+    """It is the place asked that has failed."""
+    server.answer = in_turn(leads_to("/on"), hang_up)
+    with pytest.raises(HttpClientException) as caught:
+        client.get("/from")
+    assert "redirected_to" not in caught.value.context
+
+
+def test_a_body_that_breaks_off_at_another_origin_says_so(
+    server: Hostile, tls: ssl.SSLContext | None, bundle: str
+) -> None:
+    """Also where the body is read after the answer was given."""
+    config = HttpClientConfigBuilder().with_base_url(server.url).with_verify_ssl(bundle).build()
+    with Hostile(b"", tls) as target, HttpClient(config) as client:
+        server.answer = leads_to(f"{target.url}/to")
+        target.answer = takes_over(says(reply(body=b"x" * 200)[:-100]))
+        with client.stream("GET", "/from") as answer, pytest.raises(HttpClientException) as caught:
+            answer.read()
+        assert caught.value.context["redirected_to"] == target.url
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from doubles import Clock, recorded
 from requestforge import CircuitBreaker, CircuitOpenException, instrumentation
 from requestforge._headers import Headers
 from requestforge._limits.budget import RetryBudget
-from requestforge._limits.bulkhead import Bulkhead
+from requestforge._limits.bulkhead import Bulkhead, Place
 from requestforge._limits.rate import RateLimiter
 from requestforge.events import CircuitChanged
 from requestforge.exceptions import CapacityException, NotFoundException, TimeoutException
@@ -119,19 +119,28 @@ class TestBulkhead:
     def test_places_are_handed_over_in_the_order_of_coming(self) -> None:
         """Who has waited longest is the next."""
         bulkhead, order = Bulkhead(1), []
-        bulkhead.enter()
+        place = bulkhead.enter()
 
         def wait(number: int) -> float:
-            waited = bulkhead.enter()
+            own = bulkhead.enter()
             order.append(number)
-            bulkhead.leave()
-            return waited
+            own.leave()
+            return own.waited
 
         callers = [waiting_for_place(lambda number=number: wait(number)) for number in range(8)]
-        bulkhead.leave()
+        place.leave()
         waits = [caller.result() for caller in callers]
         assert order == list(range(8))
         assert min(waits) > 0
+
+    def test_those_inside_are_not_called_up(self) -> None:
+        """A place that becomes free goes to who waits, whoever else is inside."""
+        bulkhead = Bulkhead(2)
+        first, second = bulkhead.enter(), bulkhead.enter()
+        waiting = waiting_for_place(lambda: bulkhead.enter().waited)
+        first.leave()
+        assert waiting.result() > 0
+        assert bulkhead.enter(0).waited == second.waited == 0
 
     def test_no_more_are_inside_than_there_are_places(self) -> None:
         """However many come, no more than the places are taken at a time."""
@@ -139,30 +148,31 @@ class TestBulkhead:
 
         def visit() -> None:
             for _ in range(20):
-                bulkhead.enter()
+                place = bulkhead.enter()
                 inside.append(None)
                 most.append(len(inside))
                 inside.pop()
-                bulkhead.leave()
+                place.leave()
 
         assert together(16, visit) == [None] * 16
         assert max(most) <= 3
-        assert [bulkhead.enter(0) for _ in range(3)] == [0, 0, 0]
+        places = [bulkhead.enter(0) for _ in range(3)]
+        assert [place.waited for place in places] == [0, 0, 0]
 
     def test_a_place_that_comes_too_late_is_still_taken(self) -> None:
         """A caller whose wait has just ended, but who was given the place, has it."""
         for _ in range(200):
             bulkhead = Bulkhead(1)
-            bulkhead.enter()
-            leaving = Task(bulkhead.leave)
+            leaving = Task(bulkhead.enter().leave)
             try:
-                bulkhead.enter(1e-5)
+                place = bulkhead.enter(1e-5)
             except CapacityException:
                 leaving.result()
-                assert bulkhead.enter(0) == 0
+                place = bulkhead.enter(0)
             leaving.result()
             with pytest.raises(CapacityException):
                 bulkhead.enter(0)
+            place.leave()
 
     @pytest.mark.parametrize("is_full", [True, False])
     def test_an_interrupt_costs_no_place(self, *, is_full: bool) -> None:
@@ -171,35 +181,50 @@ class TestBulkhead:
         while True:
             number += 1
             bulkhead = Bulkhead(2, 0.001)
-            for _ in range(2 if is_full else 1):
-                bulkhead.enter()
-            entered: list[float] = []
-            with_place = lambda: entered.append(bulkhead.enter())  # noqa: E731, B023
+            others = [bulkhead.enter() for _ in range(2 if is_full else 1)]
+            places: list[Place] = []
+            enter = lambda: places.append(bulkhead.enter())  # noqa: E731, B023
             try:
-                was_interrupted = interrupted(number, with_place)
+                was_interrupted = interrupted(number, enter)
             except CapacityException:
                 was_interrupted = False
             if is_full:
-                bulkhead.leave()
-            if not entered:
-                assert bulkhead.enter(0) == 0
+                others.pop().leave()
+            if not places:
+                places.append(bulkhead.enter(0))
             with pytest.raises(CapacityException):
                 bulkhead.enter(0)
             if not was_interrupted:
                 break
         assert number > 5
 
+    def test_an_interrupt_of_leaving_frees_the_place(self) -> None:
+        """Wherever a caller is torn down on its way out, the next one gets the place."""
+        number = 0
+        while True:
+            number += 1
+            bulkhead = Bulkhead(1)
+            places = [bulkhead.enter()]
+            next_one = waiting_for_place(lambda bulkhead=bulkhead: bulkhead.enter().waited)
+            was_interrupted = interrupted(number, lambda places=places: places.pop().leave())
+            assert next_one.result() > 0
+            if not was_interrupted:
+                break
+        assert number > 3
+
     @needs_fork
     def test_a_child_has_all_places(self) -> None:
         """Those who have a place in the parent, or wait for one, are not in the child."""
         bulkhead = Bulkhead(2, 0)
-        assert [bulkhead.enter(), bulkhead.enter()] == [0, 0]
+        places = [bulkhead.enter(), bulkhead.enter()]
 
         def use() -> list[object]:
-            waits: list[object] = [bulkhead.enter(), bulkhead.enter()]
+            own = [bulkhead.enter(), bulkhead.enter()]
+            for place in places:
+                place.leave()
             with pytest.raises(CapacityException):
                 bulkhead.enter()
-            return waits
+            return [place.waited for place in own]
 
         assert in_child(use) == [0, 0]
 
@@ -259,8 +284,7 @@ def _use_rate(limiter: RateLimiter) -> Callable[[], None]:
 
 def _use_bulkhead(bulkhead: Bulkhead) -> Callable[[], None]:
     def use() -> None:
-        bulkhead.enter()
-        bulkhead.leave()
+        bulkhead.enter().leave()
 
     return use
 

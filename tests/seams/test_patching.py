@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 import requests
@@ -13,7 +13,11 @@ from canary import assert_clean
 from loopback import Loopback, in_turn, reply
 from requestforge.client import HttpClient
 from requestforge.config import HttpClientConfig, HttpClientConfigBuilder
-from requestforge.exceptions import ConnectionException, TimeoutException
+from requestforge.exceptions import (
+    ConnectionException,
+    HttpClientException,
+    TimeoutException,
+)
 
 CANARY = "canary-patch-e18a"
 
@@ -30,6 +34,13 @@ def answer(status: int, body: bytes = b"", **headers: str) -> requests.Response:
     made.headers.update(headers)
     made._content = body  # noqa: SLF001 - as every mock of requests does
     return made
+
+
+LIMITS: dict[str, Callable[[HttpClientConfigBuilder], HttpClientConfigBuilder]] = {
+    "no limits": lambda given: given,
+    "a size": lambda given: given.with_max_response_size(10),
+    "a time": lambda given: given.with_total_timeout(30),
+}
 
 
 class TestSessionRequest:
@@ -57,6 +68,48 @@ class TestSessionRequest:
             client.stream("GET", "/users") as streamed,
         ):
             assert b"".join(streamed.iter_bytes(3)) == b"bit by bit"
+
+    @pytest.mark.parametrize("settings", LIMITS.values(), ids=LIMITS)
+    @pytest.mark.parametrize(
+        "given",
+        [
+            lambda: answer(200, b"by hand"),
+            lambda: Mock(status_code=200, headers={}, content=b"by hand", encoding=None),
+        ],
+        ids=["response", "mock"],
+    )
+    def test_what_is_made_by_hand_has_a_body(
+        self, given: Callable[[], Any], settings: Callable[[HttpClientConfigBuilder], Any]
+    ) -> None:
+        """A response without a connection gives its content, as a whole, in bits, or not at all."""
+        client = HttpClient(settings(builder()).build())
+        with patch.object(client.session, "request", side_effect=lambda **_: given()):
+            assert client.get("/users").content == b"by hand"
+            with client.stream("GET", "/users") as streamed:
+                assert list(streamed.iter_bytes(3)) == [b"by ", b"han", b"d"]
+            with client.stream("GET", "/users") as unread:
+                assert unread.status_code == 200
+
+    def test_what_is_made_by_hand_may_be_too_long(self) -> None:
+        """The limit of a body holds for it, too."""
+        client = HttpClient(builder().with_max_response_size(3).build())
+        with (
+            patch.object(client.session, "request", return_value=answer(200, b"by hand")),
+            pytest.raises(HttpClientException, match="longer than 3 bytes"),
+        ):
+            client.get("/users")
+
+    @pytest.mark.parametrize("settings", LIMITS.values(), ids=LIMITS)
+    def test_what_is_made_by_hand_may_lead_on(
+        self, settings: Callable[[HttpClientConfigBuilder], Any]
+    ) -> None:
+        """A redirect without a connection is followed."""
+        client = HttpClient(settings(builder()).build())
+        answers = [answer(302, b"moved", Location="/next"), answer(200, b"here")]
+        with patch.object(client.session, "request", side_effect=answers * 2):
+            assert client.get("/users").content == b"here"
+            with client.stream("GET", "/users") as streamed:
+                assert streamed.read().content == b"here"
 
     @pytest.mark.parametrize(
         ("raised", "kind"),

@@ -310,7 +310,7 @@ CHANGES: dict[str, Callable[[requests.Session], object]] = {
         {"hooks": {"response": lambda response, **_: response}},
         {"data": {"a": "1"}},
     ],
-    ids=repr,
+    ids=["nothing", "headers", "cookies", "pair", "basic", "digest", "no auth", "hook", "form"],
 )
 def test_settings_of_the_session(change: str, more: dict[str, Any]) -> None:
     """What a session was set to is merged with the request as by requests."""

@@ -5,17 +5,24 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
+import trustme
 from asking import CANARY, tunnel_to
 
 from loopback import Loopback, Received, Script, reply, shown_by
 from requestforge.client import HttpClient
 from requestforge.config import HttpClientConfig
-from requestforge.exceptions import ConnectionException, HttpClientException
+from requestforge.exceptions import (
+    ConnectionException,
+    HttpClientException,
+    RequestBuildException,
+    SSLException,
+)
 
 NOBODY = "http://127.0.0.1:9"
 """A proxy that does not answer."""
@@ -89,6 +96,39 @@ class TestWays:
                 assert client.get(sealed.url).content == b"sealed"
         assert [seen.method for seen in proxy.requests] == ["GET", "CONNECT"]
         assert not recwarn.list
+
+    def test_a_proxy_is_verified_with_the_context_of_the_client(
+        self, tls: ssl.SSLContext, authority: trustme.CA
+    ) -> None:
+        """What stands in the place of all settings of TLS does so for the proxy, too."""
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        with (
+            Loopback(reply(body=b"sealed"), tls) as sealed,
+            Loopback(forward, tls) as proxy,
+        ):
+            config = HttpClientConfig(proxies={"https": proxy.url}, tls={"ssl_context": context})
+            with HttpClient(config) as client:
+                assert client.get(sealed.url).content == b"sealed"
+
+    def test_a_proxy_is_shown_no_certificate(
+        self, tls: ssl.SSLContext, authority: trustme.CA, bundle: str, tmp_path: Path
+    ) -> None:
+        """That of the client is for the origin alone: a proxy that would refuse it sees none."""
+        own = tmp_path / "client.pem"
+        issued = authority.issue_cert("client.example")
+        issued.private_key_and_cert_chain_pem.write_to_path(str(own))
+        asking = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        asking.verify_mode = ssl.CERT_OPTIONAL
+        trustme.CA().configure_trust(asking)
+        authority.issue_cert("127.0.0.1").configure_cert(asking)
+        tls.verify_mode = ssl.CERT_REQUIRED
+        authority.configure_trust(tls)
+        with Loopback(reply(body=b"sealed"), tls) as sealed, Loopback(forward, asking) as proxy:
+            settings = {"ca": bundle, "client_cert": str(own)}
+            config = HttpClientConfig(proxies={"https": proxy.url}, tls=settings)
+            with HttpClient(config) as client:
+                assert client.get(sealed.url).content == b"sealed"
 
     def test_a_redirect_may_lead_around_the_proxy(self) -> None:
         """Each hop has the proxy of its own origin."""
@@ -210,3 +250,75 @@ class TestSecrets:
                 client.get("https://api.example/")
         assert str(status) in caught.value.message
         assert CANARY not in shown_by(caught.value)
+
+
+class TestBlame:
+    """An error says so if it is the proxy that it is about."""
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    def test_a_proxy_that_does_not_answer(self, scheme: str) -> None:
+        """It is named without its login, and nothing was sent."""
+        config = HttpClientConfig(proxies={scheme: f"http://user:{CANARY}@127.0.0.1:9"})
+        with HttpClient(config) as client, pytest.raises(ConnectionException) as caught:
+            client.get(f"{scheme}://api.example/")
+        assert "the proxy http://127.0.0.1:9 " in caught.value.message
+        assert caught.value.context["sent"] is False
+        assert CANARY not in shown_by(caught.value)
+
+    def test_a_proxy_that_opens_no_tunnel(self) -> None:
+        """It is the proxy that has answered, and not the origin."""
+        with Loopback(reply(403, Connection="close")) as proxy:
+            config = HttpClientConfig(proxies={"https": proxy.url})
+            with HttpClient(config) as client, pytest.raises(ConnectionException) as caught:
+                client.get("https://api.example/")
+            assert f"the proxy {proxy.url} " in caught.value.message
+
+    def test_a_proxy_without_the_right_certificate(self, tls: ssl.SSLContext) -> None:
+        """TLS with the proxy has failed, and not with the origin."""
+        with Loopback(forward, tls) as proxy:
+            config = HttpClientConfig(proxies={"https": proxy.url})
+            with HttpClient(config) as client, pytest.raises(SSLException) as caught:
+                client.get("https://api.example/")
+            assert f"TLS with the proxy {proxy.url} failed" in caught.value.message
+
+    @pytest.mark.parametrize(
+        ("proxy", "shown"),
+        [
+            (f"nonsense://user:{CANARY}@127.0.0.1:9", "nonsense://127.0.0.1:9"),
+            (f"nonsense://user:{CANARY}@proxy.example", "nonsense://proxy.example"),
+            (f"nonsense://user:{CANARY}@[::1]:9", "nonsense://[::1]:9"),
+            (f"http://user:{CANARY}@", "***"),
+            (f"http://user:{CANARY}", "***"),
+            (f"nonsense://user:x/{CANARY}@127.0.0.1:9", "***"),
+            ("http://[::1", "***"),
+        ],
+    )
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    def test_a_proxy_that_cannot_be_used(self, scheme: str, proxy: str, shown: str) -> None:
+        """The setting is at fault, and not the URL or a header of the request."""
+        config = HttpClientConfig(proxies={scheme: proxy})
+        with HttpClient(config) as client, pytest.raises(RequestBuildException) as caught:
+            client.get(f"{scheme}://api.example/")
+        assert f"the URL of the proxy {shown} is malformed" in caught.value.message
+        assert f"{scheme}://api.example was not sent" in caught.value.message
+        assert CANARY not in shown_by(caught.value)
+
+    def test_what_socks_needs_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A proxy of SOCKS without the extra of requests names what to install."""
+
+        def missing(*_: object, **__: object) -> None:
+            raise requests.exceptions.InvalidSchema("Missing dependencies for SOCKS support.")
+
+        monkeypatch.setattr("requests.adapters.SOCKSProxyManager", missing)
+        config = HttpClientConfig(proxies={"http": f"socks5://user:{CANARY}@127.0.0.1:9"})
+        with HttpClient(config) as client, pytest.raises(RequestBuildException) as caught:
+            client.get("http://api.example/")
+        assert "the proxy socks5://127.0.0.1:9 " in caught.value.message
+        assert "requests[socks]" in caught.value.message
+
+    def test_a_malformed_request_is_not_the_proxys_fault(self) -> None:
+        """What is wrong before the proxy is asked is told as before."""
+        config = HttpClientConfig(proxies={"http": NOBODY})
+        with HttpClient(config) as client, pytest.raises(RequestBuildException) as caught:
+            client.get("http://*.api.example/")
+        assert "proxy" not in caught.value.message

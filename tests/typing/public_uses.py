@@ -221,6 +221,7 @@ def configurations(strategy: RetryStrategyInterface, hook: AuthHookInterface) ->
         .with_error_hook(LoggingErrorHook())
         .with_logging(log_headers=True, log_body=True, sensitive_keys=["x-shoe"])
         .with_raise_for_status()
+        .with_cookies(enabled=False)
         .with_allowed_origins("https://a.example", "https://b.example")
         .with_redaction("x-shoe")
         .with_circuit_breaker(5, recovery_timeout=30, half_open_max_calls=1)

@@ -56,7 +56,7 @@ class Credentials:
         """Whether the client's credentials may be sent there."""
         if self._is_bound:
             return origin in self._origins
-        # A log that has named so many of them needs no more; and a crawler meets origins without end.
+        # So many in a log are enough: a crawler meets origins without end.
         if self.exist and origin not in self._warned and len(self._warned) < _MOST_WARNED:
             self._warned.add(origin)
             _log.warning(

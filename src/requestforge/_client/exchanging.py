@@ -12,6 +12,7 @@ from requestforge._client.limits import Limits
 from requestforge._client.telling import Telling
 from requestforge.config import HttpClientConfig
 from requestforge.events import RequestSent, ResponseReceived
+from requestforge.exceptions import HttpClientException
 from requestforge.models import HttpRequest, RequestContext
 
 if TYPE_CHECKING:
@@ -60,11 +61,14 @@ class Exchanges:
             StrategyFailed: as `ask`.
         """
         outcome: Arrived | BaseException
-        permit, has_entered = None, False
         try:
             stop_if_late(context)
             call = self._calls.call(prepared, streams=streams)
-            permit, has_entered = self._limits.enter(context), True
+            permit = self._limits.enter(context)
+        except HttpClientException as error:
+            self._tell.of_failure(error, context, asked)
+            raise
+        try:
             if instrumentation.observers:
                 self._tell(RequestSent, context, asked)
             started = instrumentation.monotonic()
@@ -81,7 +85,6 @@ class Exchanges:
             self._tell.of_failure(error, context, asked)
             raise
         finally:
-            if has_entered:
-                self._limits.leave(context, permit, outcome)
+            self._limits.leave(context, permit, outcome)
         self._limits.heed(context.origin, outcome.response)
         return outcome

@@ -29,7 +29,7 @@ from requestforge.interfaces import (
     ResponseHookInterface,
 )
 from requestforge.models import HttpRequest, HttpResponse, RequestContext
-from requestforge.models.request import with_other_headers
+from requestforge.models.request import with_others
 
 _log = logging.getLogger("requestforge")
 
@@ -324,7 +324,7 @@ def _signed(
         return signed, frozenset({name} if is_signed else ()), is_signed
     # A copy of the headers, since a hook may change them in place.
     headers = request.headers
-    given = request if headers is None else with_other_headers(request, dict(headers))
+    given = request if headers is None else with_others(request, dict(headers), request.json_data)
     signed = _result(hook, given, context)
     names = _changed(_by_lower_name(request), signed)
     return signed, names, signed is not given or bool(names)

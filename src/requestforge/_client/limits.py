@@ -14,7 +14,6 @@ from requestforge._limits.bulkhead import Bulkhead
 from requestforge._limits.rate import RateLimiter
 from requestforge.config import HttpClientConfig
 from requestforge.events import RequestLimited
-from requestforge.exceptions import HttpClientException
 from requestforge.interfaces import RetryStrategyInterface
 from requestforge.models import HttpResponse, RequestContext
 from requestforge.retry import CircuitBreaker
@@ -102,9 +101,14 @@ class Limits:
         Raises:
             StrategyFailed: as `ask`.
         """
-        reported = outcome.response if isinstance(outcome, Arrived) else outcome
+        reported: HttpResponse | BaseException
+        if isinstance(outcome, Arrived):
+            reported, is_elsewhere = outcome.response, outcome.answer.left_origin
+        else:
+            reported, is_elsewhere = outcome, False
         if permit is not None:
-            if _is_from_elsewhere(outcome):
+            if is_elsewhere:
+                # An origin that redirects works, whatever the place that it names answers.
                 permit.end(failed=False)
             else:
                 permit.leave(reported)
@@ -125,25 +129,19 @@ class Limits:
 
     @contextmanager
     def _taken(self, bulkhead: Bulkhead, context: RequestContext) -> Iterator[None]:
-        wait = bulkhead.enter(time_left())
+        place = bulkhead.enter(time_left())
         try:
+            wait = place.waited
             if wait > 0:
                 self._tell(RequestLimited, context, context.request, wait=wait, limit="bulkhead")
             yield
         finally:
-            bulkhead.leave()
+            place.leave()
 
     def _report(self, context: RequestContext, outcome: HttpResponse | BaseException) -> None:
         judge = self._judge
         if judge is not None:
             ask(judge, judge.after_attempt, context, outcome)
-
-
-def _is_from_elsewhere(outcome: Arrived | BaseException) -> bool:
-    """Whether the origin has answered, by a redirect to another one, which this came of."""
-    if isinstance(outcome, Arrived):
-        return outcome.answer.left_origin
-    return isinstance(outcome, HttpClientException) and "redirected_to" in outcome.context
 
 
 def _judge(strategy: object) -> RetryStrategyInterface | None:

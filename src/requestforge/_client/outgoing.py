@@ -11,7 +11,7 @@ from typing import Any, cast
 from requestforge._portable import describe, without_secrets
 from requestforge.exceptions import RequestBuildException
 from requestforge.models import HttpRequest
-from requestforge.models.request import with_other_headers
+from requestforge.models.request import with_others
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 9110 section 5.5: a value is sent as latin-1 and holds no control character but the tab.
@@ -111,9 +111,11 @@ def frozen(request: HttpRequest) -> HttpRequest:
         RequestBuildException: an iterator failed, or a value holds itself.
     """
     headers = request.headers
-    if request.json_data is None and not _may_hold_streams(request):
-        return with_other_headers(request, dict(headers)) if headers else request
     try:
+        if not _may_hold_streams(request):
+            if request.json_data is None and not headers:
+                return request
+            return with_others(request, headers and dict(headers), _copied(request.json_data))
         copies: dict[str, Any] = {
             name: copy
             for name, copy_of in _COPIES.items()

@@ -1,6 +1,6 @@
 """The budget for retries, so that clients do not add a flood of them to an outage."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from requestforge._limits.memory import ByOrigin
 from requestforge._numbers import finite
@@ -33,7 +33,10 @@ class RetryBudget:
 
     def deposit(self, origin: str) -> None:
         """Pay in what one request does."""
-        self._accounts.change(origin, self._paid_in)
+        account = self._accounts.known(origin)
+        # Nearly every account is full, and then there is nothing to do.
+        if account is None or account.balance < self._most:
+            self._accounts.change(origin, self._paid_in)
 
     def withdraw(self, origin: str) -> bool:
         """Whether there is a retry left, which then is spent."""
@@ -55,8 +58,7 @@ class RetryBudget:
         return _Account(balance - 1 if is_paid else balance, now), is_paid
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Account:
+class _Account(NamedTuple):
     """A balance, in retries, and until when time has paid in (monotonic seconds)."""
 
     balance: float

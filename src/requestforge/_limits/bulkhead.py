@@ -45,18 +45,13 @@ class Bulkhead:
             if max_wait_now is not None:
                 longest = min(longest, max(0.0, max_wait_now))
             began = real_monotonic()
-            if self._line.wait(place, longest):
-                place.waited = real_monotonic() - began
-                return place
-            raise CapacityException(
-                f"No place for another request became free within {longest:g} s (max_concurrent "
-                f"is {self._line.places}): nothing was sent. Send fewer at once, or raise "
-                "max_concurrent or max_wait."
-            )
+            self._line.wait(place, longest)
+            place.waited = real_monotonic() - began
         except BaseException:
             # A signal, such as Ctrl-C, must not cost the others a place.
             place.leave()
             raise
+        return place
 
 
 class Place:
@@ -94,17 +89,24 @@ class _Line:
 
     def after_fork(self) -> None:
         """Start anew: those who have the places, or wait for them, are not in this process."""
-        self._all: dict[int, weakref.ref[Place]] = {}
+        self._all: dict[int, None] = {}
+        # Of those who are not done with leaving: a place that gets lost is left by its finaliser.
+        self._places: dict[int, weakref.ref[Place]] = {}
         # What those who wait are called up by: held until it is their turn.
         self._calls: dict[int, threading.Lock] = {}
 
     def join(self, place: Place) -> bool:
         """Stand at the end; whether there is a place there."""
-        self._all[place.number] = weakref.ref(place, partial(self.leave, place.number))
+        self._places[place.number] = weakref.ref(place, partial(self.leave, place.number))
+        self._all[place.number] = None
         return len(self._all) <= self.places
 
-    def wait(self, place: Place, longest: float) -> bool:
-        """Wait for no longer than that for a place; whether there is one."""
+    def wait(self, place: Place, longest: float) -> None:
+        """Wait for a place.
+
+        Raises:
+            CapacityException: none became free within `longest` seconds.
+        """
         call = threading.Lock()
         call.acquire()
         try:
@@ -112,9 +114,14 @@ class _Line:
             # Who leaves from now on sees the call; who has left before has made room.
             if not self._has_place(place):
                 call.acquire(timeout=min(longest, threading.TIMEOUT_MAX))
-            return self._has_place(place)
         finally:
             self._calls.pop(place.number, None)
+        if not self._has_place(place):
+            raise CapacityException(
+                f"No place for another request became free within {longest:g} s (max_concurrent "
+                f"is {self.places}): nothing was sent. Send fewer at once, or raise "
+                "max_concurrent or max_wait."
+            )
 
     def leave(self, number: int, _dead: object = None) -> None:
         """Leave the line, wherever in it."""
@@ -125,6 +132,7 @@ class _Line:
                 if call is not None:
                     with suppress(RuntimeError):  # another one has just called it up, too
                         call.release()
+        self._places.pop(number, None)
 
     def _has_place(self, place: Place) -> bool:
         return place.number in self._first()

@@ -28,6 +28,11 @@ class ByOrigin(Generic[_T]):
         self.after_fork()
         renew_after_fork(self)
 
+    def known(self, origin: str) -> _T | None:
+        """The value of an origin that is remembered, by a look that takes no lock."""
+        cell = self._cells.get(origin)
+        return None if cell is None else cell.value
+
     def change(self, origin: str, change: Callable[[_T], tuple[_T, _R]]) -> _R:
         """Replace the value of an origin.
 

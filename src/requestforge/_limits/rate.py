@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from requestforge._limits.answers import asked_pause
 from requestforge._limits.memory import ByOrigin
@@ -13,6 +13,9 @@ from requestforge.instrumentation import monotonic
 
 LONGEST_PAUSE = 60.0
 """Seconds; no answer makes the client pause for longer."""
+
+# Seconds: thirty years, since the inverse of the smallest floats is infinite.
+_LONGEST_INTERVAL = 1e9
 
 # Seconds; less is the rounding of floats.
 _NO_WAIT = 1e-6
@@ -34,7 +37,7 @@ class RateLimiter:
 
     def __init__(self, per_second: float, burst: int = 1, max_wait: float | None = None) -> None:
         self._per_second = positive("per_second", per_second)
-        self._interval = 1 / self._per_second
+        self._interval = min(1 / self._per_second, _LONGEST_INTERVAL)
         self._saved = (whole("burst", burst, 1) - 1) * self._interval
         self._max_wait = None if max_wait is None else finite("max_wait", max_wait)
         self._paces = ByOrigin(_Pace)
@@ -54,9 +57,16 @@ class RateLimiter:
             )
         return wait
 
-    def admits(self, origin: str, after: float) -> bool:
-        """Whether a request that asks so many seconds from now would get its turn, as of now."""
-        return not self._is_too_long(self._paces.change(origin, self._looked_at) - after)
+    def admits(self, origin: str, after: float, within: float | None) -> bool:
+        """Whether a request that asks so many seconds from now would get its turn, as of now.
+
+        Args:
+            origin: where it goes.
+            after: seconds from now.
+            within: seconds from now by which it has to be sent; None: no such end.
+        """
+        wait = max(0.0, self._paces.change(origin, self._looked_at) - after)
+        return not self._is_too_long(wait) and (within is None or after + wait < within)
 
     def cancel(self, origin: str) -> None:
         """Give the latest instant back that was reserved, for a request that is not sent."""
@@ -103,8 +113,7 @@ class RateLimiter:
         return _Pace(pace.read_at, max(pace.next_at, ends + self._saved), ends), None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pace:
+class _Pace(NamedTuple):
     """What is known of one origin, in monotonic seconds.
 
     Attributes:

@@ -9,6 +9,7 @@ from weakref import WeakSet, WeakValueDictionary
 
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidProxyURL
 from urllib3 import HTTPResponse
 
 from requestforge._fork import renew_after_fork
@@ -96,16 +97,11 @@ class TransportAdapter(HTTPAdapter):
         url = request.url or ""
         origin, slash, _ = url[_AFTER_SCHEME:].partition("/")
         if proxies or not slash or "@" in origin:
-            return self._noted(
-                super().get_connection_with_tls_context(request, verify, proxies, cert)
-            )
+            return self._pool(request, verify, proxies, cert)
         key = url[:_AFTER_SCHEME], origin, verify, cert
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._noted(
-                super().get_connection_with_tls_context(request, verify, proxies, cert)
-            )
-            self._pools[key] = pool
+            pool = self._pools[key] = self._pool(request, verify, proxies, cert)
         return pool
 
     def build_connection_pool_key_attributes(  # type: ignore[override]
@@ -143,8 +139,14 @@ class TransportAdapter(HTTPAdapter):
         """What stands in the first line of the request."""
         return super().request_url(request, proxies) if proxies else request.path_url
 
-    def _noted(self, pool: Any) -> Any:  # noqa: ANN401
-        """The pool, once it is among those that are closed with the adapter."""
+    def _pool(self, request: PreparedRequest, verify: Any, proxies: Any, cert: Any) -> Any:  # noqa: ANN401
+        """The stock one, once it is among those that are closed with the adapter."""
+        try:
+            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+        except TypeError:
+            # What requests makes of the URL of a proxy that has a login and no host.
+            msg = "The URL of the proxy is malformed."
+            raise InvalidProxyURL(msg) from None
         with self._lock:
             self._opened.add(pool)
         return pool

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from requests.exceptions import InvalidSchema, InvalidURL, ProxyError
-from requests.utils import prepend_scheme_if_needed, select_proxy
-from urllib3.exceptions import LocationValueError
+from requests.utils import select_proxy
 
 
 def blamed_proxy(error: BaseException, url: str, proxies: Mapping[str, str]) -> str | None:
@@ -25,9 +24,9 @@ def blamed_proxy(error: BaseException, url: str, proxies: Mapping[str, str]) -> 
 
 def _shown(proxy: str) -> str:
     try:
-        parts = urlsplit(prepend_scheme_if_needed(proxy, "http"))
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         port = "" if parts.port is None else f":{parts.port}"
-    except (LocationValueError, ValueError):
+    except ValueError:
         return "***"
     if not parts.hostname or "@" in parts.path + parts.query + parts.fragment:
         # A password with a slash in it ends the authority, and would be shown in part.

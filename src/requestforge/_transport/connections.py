@@ -1,5 +1,6 @@
 """Connections of urllib3 that the watchdog can hang up, and pools of them."""
 
+import http.client
 import os
 import queue
 import re
@@ -17,7 +18,9 @@ from urllib3.util import SKIP_HEADER
 from requestforge._fork import renew_after_fork
 from requestforge._origins import Origin
 from requestforge._transport.attempt import current_attempt
+from requestforge._transport.heads import QuickAnswer
 from requestforge._transport.insecure import unverified, warn_once
+from requestforge._transport.tls import SealedContext
 from requestforge._transport.uploads import checked
 from requestforge._transport.watchdog import Watch, let_go
 
@@ -135,6 +138,12 @@ class _WatchedPool(_Pool):
 
 class _WatchedTlsPool(_WatchedPool):
     """A pool of connections that are made with TLS."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as urllib3 has it
+        config, context = kwargs.get("_proxy_config"), kwargs.get("ssl_context")
+        if config is not None and isinstance(context, SealedContext):
+            kwargs["_proxy_config"] = config._replace(ssl_context=context.for_proxy())
+        super().__init__(*args, **kwargs)
 
     def _validate_conn(self, conn: Any) -> None:  # noqa: ANN401
         if not isinstance(conn, _WatchedConnection):
@@ -286,4 +295,6 @@ def _watched_connection(kind: type) -> type:
     names = {(base.__module__, base.__name__) for base in kind.__mro__}
     if ("urllib3.connection", "HTTPConnection") not in names:
         return kind
-    return type(f"Watched{kind.__name__}", (_WatchedConnection, kind), {})
+    is_stock = getattr(kind, "response_class", None) is http.client.HTTPResponse
+    more = {"response_class": QuickAnswer} if is_stock else {}
+    return type(f"Watched{kind.__name__}", (_WatchedConnection, kind), more)

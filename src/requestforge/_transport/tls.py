@@ -76,7 +76,7 @@ class TlsSettings:
         except ssl.SSLError as error:
             # It is the setting that is at fault, and not the line.
             raise OSError(str(error)) from None
-        # A proxy that is spoken to by TLS has a context of urllib3's own, of this bundle.
+        # For http by way of a proxy that is spoken to by TLS, urllib3 has a context of its own.
         is_directory = ca is not None and Path(ca).is_dir()
         return {"ssl_context": context, "ca_cert_dir" if is_directory else "ca_certs": ca}
 
@@ -125,6 +125,10 @@ class SealedContext:
     def load_cert_chain(self, *files: object) -> None:
         """Leave it: it is loaded."""
 
+    def for_proxy(self) -> "SealedContext":
+        """The context for a proxy that is spoken to by TLS, on the way to where this one leads."""
+        return self
+
     def complete(self) -> ssl.SSLContext:
         """The context itself.
 
@@ -159,6 +163,10 @@ class _ContextOfFiles(SealedContext):
     def after_fork(self) -> None:
         """A thread of the parent may have held the lock."""
         self._lock = threading.Lock()
+
+    def for_proxy(self) -> SealedContext:
+        """One of the same certificates to trust, which shows none: that is for the origin."""
+        return _contexts.of(self._ca, None, self._min_version)
 
     def complete(self) -> ssl.SSLContext:
         """As described for the class it stands for."""

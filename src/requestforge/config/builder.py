@@ -14,6 +14,7 @@ from requestforge.hooks import (
     LoggingResponseHook,
     TokenAuthHook,
 )
+from requestforge.hooks._values import checked_credential, checked_name
 from requestforge.interfaces import (
     AuthHookInterface,
     AuthRetryStrategyInterface,
@@ -34,6 +35,7 @@ class HttpClientConfigBuilder(Settings):
 
         Raises:
             ValueError: as HttpClientConfig.
+            TypeError: as HttpClientConfig.
         """
         fields = {"default_headers": self._headers, **self._fields, **self._lists}
         return HttpClientConfig(**fields)
@@ -54,17 +56,36 @@ class HttpClientConfigBuilder(Settings):
         return self
 
     def with_header(self, name: str, value: str) -> Self:
-        """Send this header with every request, in place of any of the same name."""
+        """Send this header with every request, in place of any of the same name.
+
+        Raises:
+            TypeError: its name is no text.
+        """
+        check_type("name", name, str)
         kept = {key: old for key, old in self._headers.items() if key.lower() != name.lower()}
         self._headers = {**kept, name: value}
         return self
 
     def with_bearer_token(self, token: str) -> Self:
-        """Send `Authorization: Bearer <token>` wherever the client's credentials may go."""
+        """Send `Authorization: Bearer <token>` wherever the client's credentials may go.
+
+        Raises:
+            TypeError: the token is no text.
+            ValueError: it is empty or cannot be sent; it is not shown.
+        """
+        checked_credential("token", token)
         return self.with_header("Authorization", f"Bearer {token}")
 
     def with_api_key(self, api_key: str, header_name: str = "X-API-Key") -> Self:
-        """Send the key in a header wherever the client's credentials may go."""
+        """Send the key in a header wherever the client's credentials may go.
+
+        Raises:
+            TypeError: the key or the name of its header is no text.
+            ValueError: the key is empty or cannot be sent, or no header can have that name; the
+                key is not shown.
+        """
+        checked_credential("api_key", api_key)
+        checked_name("header_name", header_name)
         self._lists["credential_headers"].append(header_name)
         return self.with_header(header_name, api_key)
 
@@ -159,6 +180,10 @@ class HttpClientConfigBuilder(Settings):
             "response_hooks", LoggingResponseHook(log_headers, log_body, sensitive_keys=names)
         )
         return self._add("error_hooks", LoggingErrorHook(sensitive_keys=names))
+
+    def with_cookies(self, enabled: bool = True) -> Self:
+        """Keep the cookies of answers and send them again, in all threads; or do neither."""
+        return self._set(cookies=enabled)
 
     def with_raise_for_status(self, enabled: bool = True) -> Self:
         """Raise an answer with status 400 or above as its HttpStatusException."""

@@ -1,10 +1,13 @@
 """HttpClientConfig: what a client is made of, checked and read-only."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from requestforge._fork import importing
 from requestforge._redaction import mask_headers, mask_url
 from requestforge.config.checks import SEQUENCES, check_type, checked
 from requestforge.config.proxies import mask_proxies
@@ -18,13 +21,19 @@ from requestforge.interfaces import (
     RetryStrategyInterface,
 )
 
+_Part = TypeVar("_Part")
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class HttpClientConfig:
     """What a client is made of.
 
     A field that is a mapping holds the arguments of the builder method of its name; those that
-    are left out get their defaults, and the copy that is kept is read-only.
+    are left out get their defaults, and the copy that is kept is read-only. Timeouts above ten
+    years are ten years.
+
+    It can be pickled and copied if its hooks, its strategy and its TLS settings can. A pickle
+    holds its credentials.
 
     Args:
         base_url: start of every URL that is not absolute; empty: none.
@@ -44,6 +53,7 @@ class HttpClientConfig:
         read_timeout: seconds to wait for each part of the answer; None: `default_timeout`.
         total_timeout: seconds for a request with all that belongs to it, retries and waits
             included; None: no such end.
+        cookies: whether the client keeps the cookies of answers, for all its threads.
         raise_for_status: whether an answer with status 400 or above is raised.
         allowed_origins: origins, beyond that of `base_url`, that credentials may go to.
         redaction: sensitive names beyond the built-in ones.
@@ -63,10 +73,12 @@ class HttpClientConfig:
 
     Raises:
         ValueError: a timeout that is not positive and finite, a `max_redirects` or a pool size
-            that is negative or no whole number, or an allowed origin that is none; a text where a
-            sequence of texts belongs; a mapping with a key that is unknown, missing or has a
+            that is negative or no whole number, or an allowed origin that is none; a query or a
+            fragment in `base_url`; a header that cannot be sent; a text where a sequence of texts
+            belongs; a mapping with a key that is unknown, missing or has a
             wrong value; a file of `tls` that does not exist; any other value that cannot be meant.
-        TypeError: a field of 1.0.0 that is of another wrong type.
+        TypeError: a field of 1.0.0 that is of another wrong type, or a hook or strategy without
+            a method that is called.
     """
 
     base_url: str = ""
@@ -86,6 +98,7 @@ class HttpClientConfig:
     connect_timeout: float | None = None
     read_timeout: float | None = None
     total_timeout: float | None = None
+    cookies: bool = True
     raise_for_status: bool = False
     allowed_origins: Sequence[str] = ()
     redaction: Sequence[str] = ()
@@ -138,6 +151,40 @@ class HttpClientConfig:
         """
         return read_toml(cls, [each.name for each in fields(cls)], path, table)
 
+    def __copy__(self) -> Self:
+        """This one, since it cannot be changed."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A configuration with copies of its hooks and strategies.
+
+        Raises:
+            TypeError: one of them, or an `ssl_context`, cannot be copied.
+        """
+        return _restored(type(self), self._parts(lambda part: deepcopy(part, memo), "copied"))
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """How it is pickled.
+
+        Raises:
+            TypeError: a hook, a strategy or an `ssl_context` cannot be pickled.
+        """
+        return _restored, (type(self), self._parts(_pickled, "pickled"))
+
+    def _parts(self, way: Callable[[Any], Any], done: str) -> dict[str, Any]:
+        parts = {}
+        for each in fields(self):
+            try:
+                parts[each.name] = way(getattr(self, each.name))
+            except TypeError as error:
+                problem = str(error).rstrip(".")
+                raise TypeError(
+                    f"The configuration cannot be {done} because of its {each.name}: {problem}. "
+                    "Make that part anew where it is needed, and put it in with "
+                    "dataclasses.replace or the builder."
+                ) from error
+        return parts
+
     def __repr__(self) -> str:
         """The fields, without credentials; hooks and strategies by their types."""
         extra = frozenset((*self.redaction, *self.credential_headers))
@@ -156,6 +203,26 @@ class HttpClientConfig:
             for each in fields(self)
         )
         return f"{type(self).__name__}({', '.join(values)})"
+
+
+def _restored(kind: type[_Part], parts: Mapping[str, Any]) -> _Part:
+    # Not by the constructor: what was checked once need not hold here, such as that a file exists.
+    config = object.__new__(kind)
+    for name, value in parts.items():
+        object.__setattr__(config, name, value)
+    return config
+
+
+def _pickled(part: _Part) -> _Part:
+    """The part as it is, if `pickle` does not call it of a type that cannot be pickled."""
+    # Here, since few configurations are pickled.
+    with importing:
+        import pickle  # noqa: PLC0415
+
+    # Other failures are left to the pickler that asks, which may know more than `pickle` does.
+    with suppress(pickle.PicklingError, AttributeError):
+        pickle.dumps(part)
+    return part
 
 
 def _kind(value: object) -> str | None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from requestforge._limits.budget import RetryBudget
 from requestforge._limits.bulkhead import Bulkhead
 from requestforge._limits.rate import RateLimiter
+from requestforge.config._kept import Kept
 from requestforge.retry import CircuitBreaker, ExponentialBackoffRetryStrategy
 
 _Made = TypeVar("_Made")
@@ -93,7 +93,7 @@ def with_defaults(name: str, given: object, defaults: Mapping[str, object]) -> M
     missing = [key for key, value in filled.items() if value is _REQUIRED]
     if missing:
         raise ValueError(f"{name} lacks {missing[0]!r}, which has no default.")
-    return MappingProxyType(filled)
+    return Kept(filled)
 
 
 def retry_strategy(given: object) -> ExponentialBackoffRetryStrategy:

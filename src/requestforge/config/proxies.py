@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from requestforge._redaction import MASK, mask_url
+from requestforge.config._kept import Kept
 
 _PROXIED = re.compile(r"(https?|all)(://[^\s/]+)?")
 
@@ -30,7 +30,7 @@ def read_only_proxies(given: object) -> Mapping[str, str]:
             raise ValueError(
                 f"The proxy for {scheme!r} must be a URL, such as 'http://proxy.example.com:3128'."
             )
-    return MappingProxyType(dict(given))
+    return Kept(given)
 
 
 def mask_proxies(proxies: Mapping[str, str] | None) -> dict[str, str] | None:

@@ -8,9 +8,14 @@ from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
 from requestforge._fork import importing
+from requestforge.config.checks import check_type
 from requestforge.config.groups import retry_strategy
 
 _Made = TypeVar("_Made")
+
+_DEEPEST = 64
+# Of a shorter value a text may hold as much by chance.
+_LONG_VALUE = 6
 
 _VARIABLE = re.compile(r"(?P<escaped>\$\$\{)|\$\{(?P<name>[^{}]+)\}|(?P<broken>\$\{)")
 
@@ -55,7 +60,9 @@ def read_toml(
     Raises:
         ValueError: the file is no TOML or lacks the table; otherwise as `read_mapping`.
         OSError: the file cannot be read.
+        TypeError: the name of the table is no text.
     """
+    check_type("table", table, str)
     values: object = _parsed(path)
     for name in table.split("."):
         if not isinstance(values, Mapping) or name not in values:
@@ -71,35 +78,43 @@ class _Variables:
     """The environment variables that a configuration was given, by the texts they were put into."""
 
     def __init__(self) -> None:
-        self._values: dict[str, str] = {}
+        self._written: dict[str, str] = {}
 
-    def fill(self, value: object, at: str) -> Any:  # noqa: ANN401 - values of any type
+    def fill(self, value: object, at: str, depth: int = 0) -> Any:  # noqa: ANN401 - values of any type
         """The value with its variables filled in, at any depth.
 
         Raises:
-            ValueError: one is not set, or has no name.
+            ValueError: one is not set, or has no name; or the value is nested too deep.
         """
         if isinstance(value, str):
-            return _VARIABLE.sub(lambda found: self._text(found, at), value)
+            filled = _VARIABLE.sub(lambda found: self._text(found, at), value)
+            if filled != value:
+                self._written[filled] = value
+            return filled
+        if not isinstance(value, Mapping | list | tuple):
+            return value
+        if depth == _DEEPEST:
+            raise ValueError(f"{at.partition('.')[0]} is nested too deep, or holds itself.")
         if isinstance(value, Mapping):
-            return {key: self.fill(item, f"{at}.{key}") for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self.fill(item, at) for item in value]
-        return value
+            return {key: self.fill(item, f"{at}.{key}", depth + 1) for key, item in value.items()}
+        return [self.fill(item, at, depth + 1) for item in value]
 
     def hidden_in(self, text: str) -> str:
-        """The text with the names of the variables in the place of what is in them."""
-        forms = {
-            form: name
-            for name, value in self._values.items()
-            if value
-            for form in (value, repr(value)[1:-1], quote(value, safe=""), quote_plus(value))
-        }
+        """The text with what was written in the place of what was filled in.
+
+        Short values are told by the quotation marks around the text that they are in.
+        """
+        forms: dict[str, str] = {}
+        for filled, written in self._written.items():
+            if len(filled) < _LONG_VALUE:
+                forms[repr(filled)] = repr(written)
+            else:
+                forms |= dict.fromkeys(_forms(filled), written)
         if not forms:
             return text
         longest_first = sorted(forms, key=len, reverse=True)
         pattern = re.compile("|".join(map(re.escape, longest_first)))
-        return pattern.sub(lambda found: f"${{{forms[found[0]]}}}", text)
+        return pattern.sub(lambda found: forms[found[0]], text)
 
     def _text(self, found: re.Match[str], at: str) -> str:
         if found["escaped"]:
@@ -111,8 +126,13 @@ class _Variables:
         name = found["name"]
         if name not in os.environ:
             raise ValueError(f"{at}: the environment variable {name!r} is not set.")
-        self._values[name] = os.environ[name]
-        return os.environ[name]
+        value = os.environ[name]
+        self._written[value] = found[0]
+        return value
+
+
+def _forms(text: str) -> Iterable[str]:
+    return text, repr(text)[1:-1], quote(text, safe=""), quote_plus(text)
 
 
 def _fields(
@@ -171,9 +191,12 @@ def _parsed(path: str | os.PathLike[str]) -> Mapping[str, object]:
 
     data = Path(path).read_bytes()
     try:
-        return tomllib.loads(data.decode())
+        # With the byte order mark that some editors put before it.
+        return tomllib.loads(data.decode().removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
         problem = f"byte {error.start} is not UTF-8"
+    except RecursionError:
+        problem = "a value is nested too deep"
     except tomllib.TOMLDecodeError as error:
         problem = str(error).rstrip(".")
     # Not from that error, which has the whole text of the file.

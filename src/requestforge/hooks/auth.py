@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from requestforge._portable import describe
 from requestforge.hooks._paths import ExcludedPaths
-from requestforge.hooks._values import checked_credential, checked_name
+from requestforge.hooks._values import checked_credential, checked_name, checked_value
 from requestforge.interfaces import (
     AuthHookInterface,
     AuthRetryStrategyInterface,
@@ -31,7 +31,7 @@ class _HeaderAuthHook(AuthHookInterface):
         retry_strategy: AuthRetryStrategyInterface | None,
         excluded: ExcludedPaths,
     ) -> None:
-        self._header_name = checked_name("The header name", header_name)
+        self._header_name = header_name
         self._retry_strategy = retry_strategy
         self._excluded = excluded
 
@@ -72,8 +72,8 @@ class TokenAuthHook(_HeaderAuthHook):
         excluded_path_patterns: shell patterns of paths that get no token, case-sensitive.
 
     Raises:
-        TypeError: the name of the header is no text.
-        ValueError: no header can have that name, or a text stands where several belong.
+        TypeError: name or prefix of the header is no text.
+        ValueError: no header can have that name or prefix, or a text stands where several belong.
     """
 
     def __init__(  # noqa: PLR0917 - a published signature
@@ -85,8 +85,10 @@ class TokenAuthHook(_HeaderAuthHook):
         excluded_paths: Iterable[str] | None = None,
         excluded_path_patterns: Iterable[str] | None = None,
     ) -> None:
+        if auth_header_prefix is not None:
+            checked_value("auth_header_prefix", auth_header_prefix)
         super().__init__(
-            auth_header_name,
+            checked_name("auth_header_name", auth_header_name),
             SimpleAuthRetryStrategy(1) if retry_strategy is None else retry_strategy,
             ExcludedPaths(excluded_paths, excluded_path_patterns),
         )
@@ -216,6 +218,7 @@ class ApiKeyAuthHook(_StaticAuthHook):
         excluded_paths: Iterable[str] | None = None,
     ) -> None:
         checked_credential("api_key", api_key)
+        checked_name("header_name", header_name)
         token = TokenData(api_key, token_type="ApiKey")
         super().__init__(header_name, token, api_key, retry_strategy, excluded_paths)
 

@@ -99,7 +99,7 @@ class HttpRequest:
         if kept:
             new = {name.lower() for name in headers}
             kept = {name: value for name, value in kept.items() if name.lower() not in new}
-        return with_other_headers(self, {**kept, **headers})
+        return with_others(self, {**kept, **headers}, self.json_data)
 
     def with_json_data(self, json_data: object) -> Self:
         """A copy with this JSON body."""
@@ -134,10 +134,12 @@ class HttpRequest:
 _REQUEST_FIELDS = tuple(field.name for field in fields(HttpRequest))
 
 
-def with_other_headers(request: HttpRequest, headers: Mapping[str, str]) -> HttpRequest:
-    """A copy with these headers and no others."""
+def with_others(
+    request: HttpRequest, headers: Mapping[str, str] | None, json_data: object
+) -> HttpRequest:
+    """A copy with these headers and this JSON body in place of its own."""
     if type(request) is not HttpRequest:
-        return replace(request, headers=headers)
+        return replace(request, headers=headers, json_data=json_data)
     # What `replace` does, in half the time; clients make such copies for each request.
     return HttpRequest(
         request.method,
@@ -145,7 +147,7 @@ def with_other_headers(request: HttpRequest, headers: Mapping[str, str]) -> Http
         headers,
         request.params,
         request.data,
-        request.json_data,
+        json_data,
         request.files,
         request.timeout,
         request.auth,

@@ -31,7 +31,7 @@ class Backoff:
         self, base_delay: float, max_delay: float, multiplier: float, jitter: Jitter
     ) -> None:
         self._base = finite("base_delay", base_delay)
-        self.longest = finite("max_delay", max_delay)
+        self.longest: float = finite("max_delay", max_delay)
         self._multiplier = finite("multiplier", multiplier)
         if jitter not in (True, False, "equal", "decorrelated"):
             msg = f"jitter must be True, False, 'equal' or 'decorrelated', not {jitter!r}."

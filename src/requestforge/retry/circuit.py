@@ -1,43 +1,31 @@
 """The circuit breaker: one circuit for each origin, shared by all threads."""
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
+from typing import TypeVar
 
 from requestforge._fork import renew_after_fork
 from requestforge._numbers import finite, whole
 from requestforge._origins import origin_of
 from requestforge.events import CircuitChanged
-from requestforge.exceptions import (
-    AuthenticationException,
-    CapacityException,
-    CircuitOpenException,
-    ConnectionException,
-    RequestBuildException,
-    TimeoutException,
-)
+from requestforge.exceptions import CircuitOpenException
 from requestforge.instrumentation import emit, monotonic, now, observers
 from requestforge.retry.circuit_state import Circuit, CircuitCounts, Probe, Rules
 from requestforge.retry.circuit_state import State as CircuitState
-
-FAILING_STATUS_CODES = frozenset({500, 502, 503, 504})
-"""Statuses that count as a failure of the origin."""
+from requestforge.retry.outcomes import has_failed, is_failure
 
 MOST_ORIGINS = 1000
 """Origins whose circuits are remembered; those that work are forgotten first."""
 
+_R = TypeVar("_R")
+
 _CLOSED = CircuitState.CLOSED
 _FROM_BEST_TO_WORST = (_CLOSED, CircuitState.HALF_OPEN, CircuitState.OPEN)
-_FAILURES = (ConnectionException, TimeoutException)
-_NEVER_SENT = (
-    AuthenticationException,
-    CapacityException,
-    CircuitOpenException,
-    RequestBuildException,
-)
 
 
 class CircuitBreaker:
@@ -54,8 +42,10 @@ class CircuitBreaker:
 
     Args:
         failure_threshold: failures in a row that open a circuit, 1 or more.
-        recovery_timeout: seconds from there to the first probe; a probe that has not reported by
-            then counts as ended.
+        recovery_timeout: seconds from there to the first probe. A probe that has not reported for
+            as long makes room for another one; its report counts all the same as long as the
+            circuit is half-open. With 0 nothing is ever refused: a circuit that opens is half-open
+            at once, and is no more than a gauge.
         half_open_max_calls: probes at once, and successes of probes that close it, 1 or more.
 
     Raises:
@@ -125,6 +115,7 @@ class CircuitBreaker:
 
         Raises:
             CircuitOpenException: the circuit is open; the block is not entered.
+            TypeError: `origin` is no text.
         """
         permit = self.acquire(_named(origin))
         failed: bool | None = None
@@ -177,7 +168,7 @@ class Permit:
             outcome: an answer, by its `status_code`, or the exception in its place. Exceptions that
                 say nothing about the origin end the permit without being counted.
         """
-        self.end(failed=_has_failed(outcome))
+        self.end(failed=has_failed(outcome))
 
     def end(self, *, failed: bool | None) -> None:
         """Count a failure, a success, or with None nothing; only the first call does."""
@@ -199,9 +190,7 @@ class _Circuits:
         self.by_origin: dict[str, Circuit] = {}
         # What the circuit of an origin that has not been met begins as.
         self._other = Circuit(rules)
-        self._lock = threading.Lock()
-        self._telling = threading.Lock()
-        self._untold: deque[tuple[str, CircuitState, CircuitState]] = deque()
+        self._start()
         renew_after_fork(self)
 
     def worst(self) -> CircuitState:
@@ -215,91 +204,125 @@ class _Circuits:
 
     def admit(self, origin: str) -> Permit:
         """As CircuitBreaker.acquire, whatever the state."""
-        probe = None
-        with self._lock:
-            at = monotonic()
-            circuit = self._settled(origin, at)
+
+        def admitted(circuit: Circuit, at: float) -> tuple[Circuit, Permit | float]:
             wait = circuit.wait(at)
-            if wait is None and circuit.state is CircuitState.HALF_OPEN:
+            if wait is not None:
+                return circuit, wait
+            probe = None
+            if circuit.state is not _CLOSED:
                 circuit, probe = circuit.probed(at)
-                self._put(origin, circuit)
+            return circuit, Permit(self, origin, circuit.period, probe)
+
+        permit = self._update(origin, admitted)
         self._tell()
-        if wait is not None:
-            raise _refusal(origin, wait)
-        return Permit(self, origin, circuit.period, probe)
+        if isinstance(permit, Permit):
+            return permit
+        raise _refusal(origin, permit)
 
     def report(
         self, origin: str, period: object, probe: Probe | None, *, failed: bool | None
     ) -> None:
         """Count how a call ended that was admitted in that period, as that probe if it was one."""
-        with self._lock:
-            at = monotonic()
-            circuit = self._settled(origin, at)
-            is_known = probe is None or any(each is probe for each in circuit.probes)
-            if circuit.period is period and is_known:
-                if probe is not None:
-                    circuit = circuit.without(probe)
-                if failed is not None:
-                    circuit = circuit.failed(at) if failed else circuit.succeeded(at)
-                self._put(origin, circuit)
+
+        def reported(circuit: Circuit, at: float) -> tuple[Circuit, None]:
+            if circuit.period is not period:
+                return circuit, None
+            if probe is not None:
+                circuit = circuit.without(probe)
+            if failed is not None:
+                circuit = circuit.failed(at) if failed else circuit.succeeded(at)
+            return circuit, None
+
+        self._update(origin, reported)
         self._tell()
 
     def change(self, origin: str | None, change: Callable[[Circuit, float], Circuit]) -> None:
         """Change the circuit of an origin, or with None all of them."""
+
+        def changed(circuit: Circuit, at: float) -> tuple[Circuit, None]:
+            return change(circuit, at), None
+
         with self._lock:
-            at = monotonic()
             for name in [*self.by_origin] if origin is None else [origin]:
-                self._put(name, change(self._settled(name, at), at))
+                self._update(name, changed)
             if origin is None:
-                self._change_other(change, at)
+                self._update_other(change)
         self._tell()
 
     def after_fork(self) -> None:
         """Start anew but for the states: the parent's probes do not report in this process."""
-        self._lock = threading.Lock()
-        self._telling = threading.Lock()
-        self._untold = deque()
+        self._start()
         self.by_origin = {
-            origin: replace(circuit, probes=()) for origin, circuit in self.by_origin.items()
+            origin: circuit if circuit.state is _CLOSED else circuit.unprobed()
+            for origin, circuit in self.by_origin.items()
         }
 
-    def _settled(self, origin: str, at: float) -> Circuit:
-        """The circuit of an origin, known from now on, after what time has made of it."""
+    def _start(self) -> None:
+        # Reentrant, since a signal or the garbage collector may call a client at any point.
+        self._lock = threading.RLock()
+        self._untold: deque[tuple[str, CircuitState, CircuitState]] = deque()
+        self._teller: Callable[[], _Teller | None] = _nobody
+
+    def _update(self, origin: str, change: Callable[[Circuit, float], tuple[Circuit, _R]]) -> _R:
+        """Change the circuit of an origin, known from now on, after what time has made of it.
+
+        `change` gives the new circuit and what this gives; it is called again if something else has
+        changed the circuit meanwhile.
+        """
+        with self._lock:
+            while True:
+                before = self._known(origin)
+                at = monotonic()
+                circuit = before.at(at)
+                after, result = change(circuit, at)
+                circuits = self.by_origin
+                # Python runs neither the handler of a signal nor a finaliser between these two.
+                if origin in circuits and circuits[origin] is before:
+                    circuits[origin] = after
+                    self._note(origin, before.state, circuit.state)
+                    self._note(origin, circuit.state, after.state)
+                    return result
+
+    def _update_other(self, change: Callable[[Circuit, float], Circuit]) -> None:
+        while True:
+            before = self._other
+            at = monotonic()
+            circuit = before.at(at)
+            after = change(circuit, at)
+            if self._other is before:  # as in `_update`
+                self._other = after
+                break
+        if not self.by_origin:
+            self._note("", before.state, circuit.state)
+            self._note("", circuit.state, after.state)
+
+    def _known(self, origin: str) -> Circuit:
         circuit = self.by_origin.get(origin)
         if circuit is None:
             if len(self.by_origin) >= MOST_ORIGINS:
                 self._forget_one()
-            self.by_origin[origin] = circuit = replace(self._other, period=object())
-        circuit = circuit.at(at)
-        self._put(origin, circuit)
+            circuit = self.by_origin.setdefault(origin, replace(self._other, period=object()))
         return circuit
 
-    def _put(self, origin: str, circuit: Circuit) -> None:
-        before = self.by_origin[origin].state
-        self.by_origin[origin] = circuit
-        self._note(origin, before, circuit.state)
-
-    def _change_other(self, change: Callable[[Circuit, float], Circuit], at: float) -> None:
-        settled = self._other.at(at)
-        changed = change(settled, at)
-        if not self.by_origin:
-            self._note("", self._other.state, settled.state)
-            self._note("", settled.state, changed.state)
-        self._other = changed
-
     def _forget_one(self) -> None:
-        closed = [name for name, circuit in self.by_origin.items() if circuit.state is _CLOSED]
-        working = (name for name in closed if not self.by_origin[name].failures)
-        del self.by_origin[next(chain(working, closed, self.by_origin))]
+        circuits = [*self.by_origin.items()]
+        closed = [(name, circuit) for name, circuit in circuits if circuit.state is _CLOSED]
+        working = ((name, circuit) for name, circuit in closed if not circuit.failures)
+        name, _ = next(chain(working, closed, circuits))
+        self.by_origin.pop(name, None)
 
     def _note(self, origin: str, before: CircuitState, after: CircuitState) -> None:
         if before is not after and observers:
             self._untold.append((origin, before, after))
 
     def _tell(self) -> None:
-        # One thread at a time, so that changes are told in their order; a thread that finds another
-        # one telling leaves its own to that.
-        while self._untold and self._telling.acquire(blocking=False):
+        # One caller at a time, so that changes are told in their order; one that finds another
+        # telling leaves its own to that.
+        while self._untold:
+            teller = self._new_teller()
+            if teller is None:
+                return
             try:
                 while self._untold:
                     origin, before, after = self._untold.popleft()
@@ -309,29 +332,35 @@ class _Circuits:
                         )
                     )
             finally:
-                self._telling.release()
+                self._teller = _nobody
+
+    def _new_teller(self) -> "_Teller | None":
+        with self._lock:
+            if self._teller() is not None:
+                return None
+            teller = _Teller()
+            # Weakly, since a signal's exception may end its caller at any point.
+            self._teller = weakref.ref(teller)
+            return teller
 
 
-def is_failure(error: Exception) -> bool | None:
-    """Whether an error counts as a failure of what was called, or as a success; None: as neither.
+class _Teller:
+    """Held by the caller that tells of changes."""
 
-    Unlike `Permit.leave` it takes what it does not know for a failure.
-    """
-    failed = _has_failed(error)
-    return True if failed is None and not isinstance(error, _NEVER_SENT) else failed
+    __slots__ = ("__weakref__",)
+
+
+def _nobody() -> None:
+    return None
 
 
 def _named(origin: str) -> str:
     """What the circuit is kept under: of a URL its origin, in one spelling."""
+    given: object = origin
+    if not isinstance(given, str):
+        # Not its text, which may hold a password.
+        raise TypeError(f"origin must be a str, not a {type(given).__name__}.")
     return str(origin_of(origin) or origin)
-
-
-def _has_failed(outcome: object) -> bool | None:
-    """Whether an outcome is a failure of the origin, or a success; None: it says neither."""
-    status = getattr(outcome, "status_code", None)
-    if status is not None:
-        return status in FAILING_STATUS_CODES
-    return True if isinstance(outcome, _FAILURES) else None
 
 
 def _refusal(origin: str, wait: float) -> CircuitOpenException:

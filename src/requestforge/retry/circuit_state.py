@@ -24,7 +24,8 @@ class Rules:
 
     Attributes:
         failure_threshold: failures in a row that open it.
-        recovery_timeout: seconds from there to the first probe, and those that a probe may take.
+        recovery_timeout: seconds from there to the first probe, and those for which a probe that
+            does not report keeps others out.
         half_open_max_calls: probes at once, and successes among them that close it.
     """
 
@@ -35,7 +36,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probe:
-    """A call that tries a half-open circuit, from one instant to another (monotonic seconds)."""
+    """A call that tries a half-open circuit, and from when to when it keeps others out.
+
+    Both are monotonic seconds.
+    """
 
     begun: float
     ends: float
@@ -48,7 +52,7 @@ class CircuitCounts:
     Attributes:
         failures: in a row; of an open or half-open circuit those that opened it.
         successes: of probes, since the circuit is half-open.
-        probes: under way.
+        probes: under way, less those that have not reported for `recovery_timeout`.
     """
 
     failures: int
@@ -67,7 +71,7 @@ class Circuit:
         successes: of probes.
         opened: when it opened.
         probes_from: when it lets the first probe pass.
-        probes: those under way.
+        probes: those under way, as CircuitCounts counts them.
         period: another object after each change of state.
     """
 
@@ -111,6 +115,10 @@ class Circuit:
     def without(self, probe: Probe) -> Self:
         """With that probe at its end."""
         return replace(self, probes=tuple(each for each in self.probes if each is not probe))
+
+    def unprobed(self) -> Self:
+        """Without any probe, also such as have not reported yet."""
+        return replace(self, probes=(), period=object())
 
     def succeeded(self, now: float) -> Self:
         """After a success."""

@@ -1,6 +1,7 @@
 """Retries under a circuit breaker, in one strategy."""
 
 import random
+from collections import OrderedDict
 
 from requestforge._numbers import finite, whole
 from requestforge.exceptions import (
@@ -11,9 +12,13 @@ from requestforge.exceptions import (
 )
 from requestforge.interfaces import RetryStrategyInterface
 from requestforge.models import HttpResponse, RequestContext
-from requestforge.retry.circuit import CircuitBreaker, Permit, is_failure
+from requestforge.retry.circuit import CircuitBreaker, Permit
 from requestforge.retry.circuit_state import CircuitCounts
 from requestforge.retry.circuit_state import State as CircuitState
+from requestforge.retry.outcomes import is_failure
+
+MOST_UNDER_WAY = 4096
+"""Exchanges that are remembered; beyond these the one that began first is taken for lost."""
 
 
 class CircuitBreakerRetryStrategy(RetryStrategyInterface):
@@ -27,7 +32,7 @@ class CircuitBreakerRetryStrategy(RetryStrategyInterface):
     Args:
         max_retries: how often, at most.
         failure_threshold: failures in a row that open a circuit, 1 or more.
-        recovery_timeout: seconds from there to the first probe.
+        recovery_timeout: seconds from there to the first probe, see CircuitBreaker.
         half_open_max_calls: probes at once, and successes of probes that close it, 1 or more.
         base_delay: seconds; the longest delay before the first retry.
         retry_non_idempotent: whether POST and PATCH are retried, too.
@@ -55,8 +60,8 @@ class CircuitBreakerRetryStrategy(RetryStrategyInterface):
         self._base_delay = finite("base_delay", base_delay)
         self.retry_non_idempotent = retry_non_idempotent
         self.max_retry_after: float = finite("max_retry_after", max_retry_after)
-        # By the id of the request whose exchange is under way.
-        self._permits: dict[str, Permit] = {}
+        # By the id of the request whose exchange is under way; the one that began last is the last.
+        self._permits: OrderedDict[str, Permit] = OrderedDict()
 
     @property
     def max_retries(self) -> int:
@@ -96,7 +101,10 @@ class CircuitBreakerRetryStrategy(RetryStrategyInterface):
         Raises:
             CircuitOpenException: it is open.
         """
-        self._permits[context.id] = self._breaker.acquire(context.origin)
+        permits = self._permits
+        permits[context.id] = self._breaker.acquire(context.origin)
+        if len(permits) > MOST_UNDER_WAY:
+            permits.popitem(last=False)
 
     def after_attempt(self, context: RequestContext, outcome: HttpResponse | BaseException) -> None:
         """Count the outcome of the exchange."""
