@@ -50,7 +50,7 @@ class EncryptedTokenStorage(TokenStorageInterface):
     def __init__(self, storage: TokenStorageInterface, keys: Iterable[bytes]) -> None:
         self._ring = _ring(keys)
         self._storage = adapted(storage)
-        self.shared = self._storage.shared
+        self.shared: bool = self._storage.shared
 
     @staticmethod
     def generate_key() -> bytes:
