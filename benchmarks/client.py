@@ -60,7 +60,7 @@ def posting(url: str) -> list[Result]:
 def throughput(url: str) -> list[Result]:
     """GETs a second of eight threads that share a client."""
     ours, others = Side("requestforge", "get"), other_sides("get")
-    costs = costs_in_turn([*others, ours], url, number=50, threads=8)
+    costs = costs_in_turn([*others, ours], url, number=150, threads=8)
     requests = others.pop(1)
     unit = f"{NAMES['requests']}, 8 threads"
     return [
