@@ -25,8 +25,15 @@ def renew_after_fork(item: _Forked) -> None:
 
 
 def _renew_all() -> None:
+    failures: list[Exception] = []
     for item in list(_objects):
-        item.after_fork()
+        # One that fails must not leave the others with the locks of the parent.
+        try:
+            item.after_fork()
+        except Exception as error:  # noqa: BLE001 - raised below
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup("Objects of the parent could not be renewed.", failures)
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork

@@ -20,6 +20,9 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+# Its folder is not on the path where Python starts in safe-path mode.
+sys.path.insert(0, str(Path(__file__).parent))
+
 from worker import Step, in_threads, say
 
 from requestforge import FileTokenStorage, PipelineTokenProvider, TokenData, TokenFetchPipeline

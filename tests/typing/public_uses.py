@@ -34,10 +34,12 @@ from requestforge import (
     CorrelationIdHook,
     DependencyException,
     DjangoCacheTokenStorage,
+    EncryptedTokenStorage,
     ErrorHookInterface,
     ExponentialAuthRetryStrategy,
     ExponentialBackoffRetryStrategy,
     FetchContext,
+    FileTokenStorage,
     ForbiddenException,
     HeaderTokenFetcher,
     HttpClient,
@@ -66,6 +68,7 @@ from requestforge import (
     PasswordGrantTokenProvider,
     PipelineTokenProvider,
     RateLimitResponseHook,
+    RedisTokenStorage,
     RequestBuildException,
     RequestContext,
     RequestHookInterface,
@@ -660,7 +663,13 @@ def storages() -> list[TokenStorageInterface]:
     """All storages."""
     memory = InMemoryTokenStorage(max_entries=100)
     memory.clear()
-    return [memory, DjangoCacheTokenStorage("default", key_prefix="token"), Storage()]
+    redis = RedisTokenStorage(url="redis://localhost", refresh_ttl=timedelta(days=7))
+    files = EncryptedTokenStorage(
+        FileTokenStorage("/tokens"), [EncryptedTokenStorage.generate_key()]
+    )
+    assert_type(files.shared, bool)
+    django = DjangoCacheTokenStorage("default", key_prefix="token")
+    return [memory, django, redis, files, Storage()]
 
 
 def tokens() -> TokenData:
