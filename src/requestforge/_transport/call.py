@@ -1,10 +1,11 @@
 """The client's side of the transport: what is sent, what comes back, all without `requests`."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from requestforge._headers import Headers
+from requestforge.models.response import Body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -51,32 +52,6 @@ class Call:
     seconds: float | None = None
     max_size: int | None = None
     streams: bool = False
-
-
-class Body(Protocol):
-    """The body of an answer that is still on the line.
-
-    It keeps the deadline and the size of its `Call`. Until it is read to its end or closed, it
-    holds a connection.
-    """
-
-    def iter_bytes(self, chunk_size: int) -> Iterator[bytes]:
-        """The decoded bytes in pieces, which can be had once.
-
-        Args:
-            chunk_size: the most bytes of a piece; positive.
-
-        Raises:
-            TimeoutException: the time allowed for the exchange is over.
-            ConnectionException: the connection broke.
-            HttpClientException: the body is too long, not encoded as it says, read already, or
-                closed.
-        """
-        ...
-
-    def close(self) -> None:
-        """Give up what is still unread; the connection goes back, or is dropped."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

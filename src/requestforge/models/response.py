@@ -152,10 +152,23 @@ class HttpResponse:
 
 
 class Body(Protocol):
-    """A body that is read as it comes."""
+    """A body that is read as it comes, and holds a connection until it is read or closed.
+
+    It keeps the deadline of its exchange, and the size that a body may have.
+    """
 
     def iter_bytes(self, chunk_size: int) -> Iterator[bytes]:
-        """Its bytes in pieces, decoded as Content-Encoding says."""
+        """Its bytes in pieces, decoded as Content-Encoding says, which can be had once.
+
+        Args:
+            chunk_size: the most bytes of a piece; positive.
+
+        Raises:
+            TimeoutException: the time allowed for the exchange is over.
+            ConnectionException: the connection broke.
+            HttpClientException: the body is too long, not encoded as it says, read already, or
+                closed.
+        """
         ...
 
     def close(self) -> None:
