@@ -5,7 +5,17 @@ import sys
 
 from ratios import print_table
 
-GROUPS = ("cached", "client", "connections", "flights", "startup", "toolkit")
+GROUPS = (
+    "cached",
+    "client",
+    "connections",
+    "fleet",
+    "flights",
+    "startup",
+    "steady",
+    "toolkit",
+    "warm",
+)
 
 
 def main() -> None:

@@ -59,9 +59,13 @@ class Process:
 
     def ask(self, question: object) -> Any:  # noqa: ANN401 - JSON
         """Its answer."""
+        self.tell(question)
+        return self.answer()
+
+    def tell(self, question: object) -> None:
+        """Ask it, and go on."""
         assert self._process.stdin is not None
         print(json.dumps(question), file=self._process.stdin, flush=True)
-        return self.answer()
 
     def answer(self) -> Any:  # noqa: ANN401 - JSON
         """What it says next."""

@@ -26,6 +26,7 @@ _elsewhere = "|".join(
         re.escape(name)
         for name in sys.stdlib_module_names
         | {"click", "django", "faker", "freezegun", "pytest", "redis", "requests", "responses"}
+        | {"httpx", "opentelemetry", "prometheus_client"}
         | {"urllib3", "werkzeug"}
     )
 )
@@ -33,6 +34,8 @@ nitpick_ignore_regex = [
     (r"py:.*", rf"({_elsewhere})\..+"),
     # What requests has, as the client names it.
     (r"py:class", r"Session|BaseAdapter"),
+    # And what the observers are given.
+    (r"py:class", r"TracerProvider|MeterProvider|CollectorRegistry"),
     # Types of arguments that nobody has to name: a type variable, and protocols.
     (r"py:class", r"requestforge\.models\.response\.Body"),
     (r"py:class", r"requestforge\.instrumentation\.(Clock|Observer)T"),

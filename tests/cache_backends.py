@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.locmem import LocMemCache
-from django.core.cache.backends.memcached import BaseMemcachedCache
+from django.core.cache.backends.memcached import BaseMemcachedCache, PyMemcacheCache
 
 _MONTH = 2_592_000
 
@@ -78,6 +78,13 @@ class MemcachedDouble(BaseMemcachedCache):
 
     def __init__(self, server: str, params: dict[str, Any]) -> None:
         super().__init__(server, params, SimpleNamespace(Client=_Client), KeyError)
+
+
+class Memcached(PyMemcacheCache):
+    """Django's cache on memcached, whose connections end with the thread that has made them."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class FailingCache(BaseMemcachedCache):

@@ -12,7 +12,8 @@ from hypothesis import settings
 
 from canary import overheard
 
-pytest_plugins = ["django_caches", "redis_servers", "surroundings"]
+# redis_servers is imported by memcached_servers, which must find it rewritten.
+pytest_plugins = ["django_caches", "redis_servers", "memcached_servers", "surroundings"]
 
 # A slow machine is no failure; pytest's own timeout still ends a test that hangs.
 settings.register_profile("requestforge", deadline=None)

@@ -46,8 +46,8 @@ def django_cache(
 ) -> Iterator[Callable[[str], Any]]:
     """Makes an empty cache of the named kind the default one, and gives it, until the test ends.
 
-    Kinds: "locmem", "file", "database", "redis", "memcached" (Django's code for it on a double of
-    the client), "dummy", or the path of a backend.
+    Kinds: "locmem", "file", "database", "redis", "memcached", "double" (Django's code for memcached
+    on a double of the client), "dummy", or the path of a backend.
     """
     from django.core.cache import caches  # noqa: PLC0415
     from django.core.management import call_command  # noqa: PLC0415
@@ -61,6 +61,9 @@ def django_cache(
             setting["LOCATION"] = request.getfixturevalue("redis_url")
             setting["KEY_PREFIX"] = uuid4().hex  # other tests use the server, too
         blocks.enter_context(override_settings(CACHES={"default": setting}))
+        if kind == "memcached":
+            setting["LOCATION"] = request.getfixturevalue("memcached").address
+            setting["KEY_PREFIX"] = uuid4().hex
         if kind == "database":
             call_command("createcachetable")
             caches["default"].clear()
@@ -76,6 +79,7 @@ _KINDS = {
     "file": {"BACKEND": f"{_BUILT_IN}.filebased.FileBasedCache"},
     "database": {"BACKEND": f"{_BUILT_IN}.db.DatabaseCache", "LOCATION": "tokens"},
     "redis": {"BACKEND": f"{_BUILT_IN}.redis.RedisCache"},
-    "memcached": {"BACKEND": "cache_backends.MemcachedDouble"},
+    "memcached": {"BACKEND": "cache_backends.Memcached"},
+    "double": {"BACKEND": "cache_backends.MemcachedDouble"},
     "dummy": {"BACKEND": f"{_BUILT_IN}.dummy.DummyCache"},
 }

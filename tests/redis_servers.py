@@ -110,6 +110,57 @@ class RedisServer:
             return False
 
 
+class RedisSentinel:
+    """A Sentinel of its own that watches a Redis, called `main`, and promotes its replica.
+
+    Args:
+        port: where the Redis listens.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="rf-sentinel-"))
+        self._port = free_port()
+        settings = self._folder / "sentinel.conf"
+        settings.write_text(
+            f"bind 127.0.0.1\nport {self._port}\ndir {self._folder}\n"
+            f"sentinel monitor main 127.0.0.1 {port} 1\n"
+            "sentinel down-after-milliseconds main 300\n"
+            "sentinel failover-timeout main 3000\n"
+        )
+        program = shutil.which("redis-server")
+        assert program is not None
+        self._process = subprocess.Popen(
+            [program, str(settings), "--sentinel"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+
+    def knows_replica(self) -> bool:
+        """Whether it has found the replica that it would promote."""
+        try:
+            with redis.Redis(port=self._port, decode_responses=True) as client:
+                return any(each["flags"] == "slave" for each in client.sentinel_slaves("main"))
+        except redis.RedisError:
+            return False
+
+    def master(self, **options: object) -> redis.Redis:
+        """A client of whichever Redis is the primary, with the options of redis-py."""
+        sentinel = redis.Sentinel([("127.0.0.1", self._port)], sentinel_kwargs=options)
+        self._sentinels = sentinel.sentinels
+        return sentinel.master_for("main", **options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for client in getattr(self, "_sentinels", ()):
+            client.close()
+        self._process.kill()
+        self._process.wait(LIMIT)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
 @pytest.fixture
 def redis_servers(redis_url: str) -> Iterator[Callable[..., RedisServer]]:
     """Starts a Redis of the test's own, with options of the program."""

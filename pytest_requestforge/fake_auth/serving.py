@@ -12,6 +12,7 @@ from pytest_requestforge.fake_auth.checks import ANYTHING, Carries
 from pytest_requestforge.fake_auth.definitions import http_url
 from pytest_requestforge.fake_auth.endpoints import Demands, Server, TokenEndpoint, TokenPlace
 from pytest_requestforge.fake_auth.incoming import FORM, JSON, origin_of
+from requestforge import StepValue
 from requestforge.config import TokenData
 
 _HOUR = timedelta(hours=1)
@@ -69,7 +70,8 @@ def refuse_other_origins(pipeline: Pipeline, origin: str) -> None:
         ValueError: one asks another.
     """
     for step in map(pipeline.get_step, pipeline.step_names):
-        asked = origin_of(http_url(step.describe()["url"])) if _is_http(step) else origin
+        is_fixed = _is_http(step) and not isinstance(step.describe().get("base_url"), StepValue)
+        asked = origin_of(http_url(step.describe()["url"])) if is_fixed else origin
         if asked != origin:
             raise ValueError(
                 f"Step {step.name!r} asks {asked}, which this FakeAuth on loopback does not answer "
@@ -110,9 +112,15 @@ def _is_http(step: Any) -> bool:  # noqa: ANN401
 
 def _served(step: Any, context: dict[str, TokenData], demanded: "_Demanded") -> Served:  # noqa: ANN401
     facts = step.describe()
+    if any(isinstance(facts.get(part), StepValue) for part in ("base_url", "endpoint")):
+        raise ValueError(
+            f"Step {step.name!r} asks another URL for each tenant, so its endpoints cannot be read "
+            f"from it. Define them with token() before you serve the pipeline."
+        )
     try:
-        headers = step._build_request_headers(context or None)  # noqa: SLF001 - an override point
-        data = step._build_request_data(context or None)  # noqa: SLF001 - an override point
+        with StepValue.given(**dict.fromkeys(_values_in(facts), "value")):
+            headers = step._build_request_headers(context or None)  # noqa: SLF001 - to be overridden
+            data = step._build_request_data(context or None)  # noqa: SLF001 - to be overridden
     except Exception as error:
         raise ValueError(
             f"Step {step.name!r} cannot build its request with tokens that stand in for those of "
@@ -135,6 +143,15 @@ def _served(step: Any, context: dict[str, TokenData], demanded: "_Demanded") -> 
         lifetime=step.ttl or _HOUR,
         tells_lifetime=step.ttl is None,
     )
+
+
+def _values_in(given: object) -> Iterator[str]:
+    """The names of a tenant's values that a step refers to, at any depth."""
+    if isinstance(given, StepValue):
+        yield given.name
+    elif isinstance(given, Mapping | list | tuple):
+        for item in given.values() if isinstance(given, Mapping) else given:
+            yield from _values_in(item)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ PYTEST_DONT_REWRITE: nothing here asserts, so pytest need not rewrite it.
 
 from requestforge._references import (
     StepToken,
+    StepValue,
 )
 from requestforge.client import (
     HttpClient,
@@ -178,6 +179,7 @@ __all__ = [
     "SimpleAuthRetryStrategy",
     "SimpleRetryStrategy",
     "StepToken",
+    "StepValue",
     "StreamResponse",
     "TimeoutException",
     "TokenAuthHook",

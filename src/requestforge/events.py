@@ -15,6 +15,7 @@ __all__ = [
     "RequestRetried",
     "RequestSent",
     "ResponseReceived",
+    "ScopeReduced",
     "StepCached",
     "StepFailed",
     "StepFetched",
@@ -89,9 +90,19 @@ class TokenReplaced(_StepEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshFailed(_StepEvent):
-    """A refresh that a rejected token had asked for failed; `error` is its sanitised text."""
+    """A refresh after a rejected token, or a renewal, failed; `error` is its sanitised text."""
 
     error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeReduced(_StepEvent):
+    """A server granted less than was asked for; `missing`: the scopes that it left out.
+
+    `pipeline` is empty: the fetcher that sees this belongs to none.
+    """
+
+    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +191,7 @@ Event = (
     | StepInvalidated
     | TokenReplaced
     | RefreshFailed
+    | ScopeReduced
     | StorageFailed
     | LockUnavailable
     | RequestSent

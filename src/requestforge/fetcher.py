@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from requestforge._references import StepValue
 from requestforge._token_endpoint.replies import token_in_body, token_in_header
 from requestforge._token_endpoint.requests import FORM, JSON, is_token
 from requestforge._token_endpoint.steps import EndpointFetcher, HttpTokenFetcher
@@ -22,12 +23,12 @@ class HeaderTokenFetcher(EndpointFetcher):
 
     Args:
         name: name of the step, unique in its pipeline.
-        base_url: absolute http or https URL.
-        endpoint: path below it.
+        base_url: absolute http or https URL, or a StepValue for it or a part of it.
+        endpoint: path below it, or a StepValue.
         method: GET or POST.
-        request_headers: headers to send; values may be a StepToken.
+        request_headers: headers to send; values may be a StepToken or a StepValue.
         request_data: data to send, as a form, or by GET in the query; values may be, or hold, a
-            StepToken.
+            StepToken or a StepValue.
         token_header: name of the header with the token.
         token_type: type of the token, taken away where the header's value starts with it.
         ttl: how long a token is used, at most, from sending; None: until it is invalidated.
@@ -46,8 +47,8 @@ class HeaderTokenFetcher(EndpointFetcher):
     def __init__(  # noqa: PLR0917 - a published signature
         self,
         name: str,
-        base_url: str,
-        endpoint: str,
+        base_url: str | StepValue,
+        endpoint: str | StepValue,
         method: HttpMethod | str = HttpMethod.POST,
         request_headers: Mapping[str, Any] | None = None,
         request_data: Mapping[str, Any] | None = None,
@@ -83,11 +84,11 @@ class BodyTokenFetcher(EndpointFetcher):
 
     Args:
         name: name of the step, unique in its pipeline.
-        base_url: absolute http or https URL.
-        endpoint: path below it.
+        base_url: absolute http or https URL, or a StepValue for it or a part of it.
+        endpoint: path below it, or a StepValue.
         method: GET or POST.
-        request_headers: headers to send; values may be a StepToken.
-        request_data: data to send; values may be, or hold, a StepToken.
+        request_headers: headers to send; values may be a StepToken or a StepValue.
+        request_data: data to send; values may be, or hold, a StepToken or a StepValue.
         content_type: how a POST sends them: "form" or "json", or the media type of either.
         token_field: field of the access token.
         token_type_field: field of its type.
@@ -111,8 +112,8 @@ class BodyTokenFetcher(EndpointFetcher):
     def __init__(  # noqa: PLR0917 - a published signature
         self,
         name: str,
-        base_url: str,
-        endpoint: str,
+        base_url: str | StepValue,
+        endpoint: str | StepValue,
         method: HttpMethod | str = HttpMethod.POST,
         request_headers: Mapping[str, Any] | None = None,
         request_data: Mapping[str, Any] | None = None,
@@ -149,7 +150,9 @@ class BodyTokenFetcher(EndpointFetcher):
 
     def _send(self, headers: Mapping[str, str], data: object) -> HttpResponse:
         if self._sends_json:
-            return self._make_request(self._method, self._endpoint, headers=headers, json_data=data)
+            return self._make_request(
+                self._method, self._filled_endpoint(), headers=headers, json_data=data
+            )
         return super()._send(headers, data)
 
 

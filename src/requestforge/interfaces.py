@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from types import TracebackType
@@ -65,6 +65,14 @@ class TokenStorageInterface(ABC):
         found = ((key, self.get(key)) for key in keys)
         return {key: token for key, token in found if token is not None}
 
+    def content_of(self, keys: tuple[str, ...]) -> Mapping[str, TokenData]:
+        """The same as `get_many`, not to be changed by the caller.
+
+        A storage that can tell gives the very same object as before while what it holds under these
+        keys is the same, so that a pipeline need not look at it again.
+        """
+        return self.get_many(keys)
+
     def delete_many(self, keys: Iterable[str]) -> None:
         """Remove the tokens of those keys."""
         for key in keys:
@@ -110,6 +118,17 @@ class TokenStorageInterface(ABC):
 class TokenFetcherInterface(ABC):
     """A step: it knows how to fetch one token, given those of earlier steps."""
 
+    # For fetchers of this library. True: `fetch`, too, redeems a refresh token, so that it must
+    # not be called while the storage, which may hold a later one, cannot be read.
+    _fetch_redeems: bool = False
+    # True: `refresh` has tried all other grants before it fails.
+    _refresh_is_final: bool = False
+
+    @property
+    def _value_names(self) -> Iterable[str]:
+        """For fetchers of this library: the values of a tenant that a fetch needs."""
+        return ()
+
     @property
     @abstractmethod
     def name(self) -> str:
@@ -144,7 +163,13 @@ class TokenFetcherInterface(ABC):
         _log.error("Step %r failed: %s.", self.name, type(error).__name__)
 
     def refresh(self, expired: TokenData, context: dict[str, TokenData] | None = None) -> TokenData:  # noqa: ARG002 - for overriders
-        """A new token in place of one that has a refresh token; fetches unless overridden."""
+        """A new token in place of one that has a refresh token; fetches unless overridden.
+
+        An override redeems `expired.refresh_token`. Where the server answers `invalid_grant`, the
+        error it raises should be caused by that answer's HttpStatusException: the pipeline then
+        drops the refresh token and calls `fetch`. A TokenRefreshException says that `fetch` would
+        need a user, and is given to the caller. After any other error the refresh token stays.
+        """
         return self.fetch(context)
 
     def close(self) -> None:  # noqa: B027 - closing is optional

@@ -1,17 +1,21 @@
 """TokenFetchPipeline, which runs steps in order, and the provider that offers its token."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import NoReturn, Self
 
+from requestforge._execution.arguments import check_durations, check_storage, check_switches
 from requestforge._execution.cache import TokenCache
+from requestforge._execution.inspection import StepState, step_states
 from requestforge._execution.plan import Plan
 from requestforge._execution.refresh import refreshed
+from requestforge._execution.renewal import look_ahead
 from requestforge._execution.reports import Reports
 from requestforge._execution.run import Run
-from requestforge._execution.snapshot import Snapshot, take_snapshot
+from requestforge._execution.snapshot import Origin, Snapshot, take_snapshot
 from requestforge._execution.steps import make_steps
+from requestforge._execution.tenants import check_tenant, check_values, plan_for
 from requestforge.exceptions import AuthenticationException
 from requestforge.instrumentation import before, observers
 from requestforge.interfaces import (
@@ -21,7 +25,7 @@ from requestforge.interfaces import (
 )
 from requestforge.tokens import TokenData
 
-__all__ = ["PipelineTokenProvider", "TokenFetchPipeline"]
+__all__ = ["PipelineTokenProvider", "StepState", "TokenFetchPipeline"]
 
 
 class TokenFetchPipeline:
@@ -39,13 +43,21 @@ class TokenFetchPipeline:
             fails only the step that misses it, when that step has to be fetched.
         lazy: start at the last step and look at an earlier one only if a step that has to be
             fetched depends on it.
+        refresh_ahead: how long before its end a token is renewed in the background, by one
+            process at a time, while callers are served the old one. It counts for at most three
+            quarters of a token's life, and is spread by a tenth; None: a token that has ended is
+            fetched while its callers wait.
+        failure_backoff: after a failed fetch, answer callers from its error for up to 0.5
+            seconds, and up to 30 seconds after further ones, or for as long as the server asks
+            (Retry-After).
         lock_lease: how long a lock between processes outlives its dead holder; None: the
             step's `fetch_timeout` and 5 seconds.
         wait_timeout: how long a caller waits for a fetch under way elsewhere; None: the step's
             `fetch_timeout` and 5 seconds, and the lease where the storage can lock.
 
     Raises:
-        TypeError: no storage, or a step without `name` or `fetch` or with a `ttl` of another type.
+        TypeError: no storage, a step without `name` or `fetch`, or an argument or `ttl` of another
+            type.
         ValueError: no steps, names or dependencies that cannot be served, or a negative duration.
     """
 
@@ -57,11 +69,16 @@ class TokenFetchPipeline:
         validate_dependencies: bool = True,
         *,
         lazy: bool = False,
+        refresh_ahead: timedelta | None = None,
+        failure_backoff: bool = False,
         lock_lease: timedelta | None = None,
         wait_timeout: timedelta | None = None,
     ) -> None:
-        _check_storage(storage)
-        _check_durations(lock_lease=lock_lease, wait_timeout=wait_timeout)
+        check_storage(storage)
+        check_durations(
+            refresh_ahead=refresh_ahead, lock_lease=lock_lease, wait_timeout=wait_timeout
+        )
+        check_switches(failure_backoff=failure_backoff)
         reports = Reports(cache_key_prefix)
         cache = TokenCache(storage, cache_key_prefix, reports)
         self._plan = Plan(
@@ -72,10 +89,13 @@ class TokenFetchPipeline:
             lazy=lazy,
             lock_lease=lock_lease,
             wait_timeout=wait_timeout,
+            refresh_ahead=refresh_ahead,
+            failure_backoff=failure_backoff,
         )
         self._storage = cache.storage
+        self._home = cache.home
         self._snapshot: Snapshot | None = None
-        cache.home.tell_changes(self)
+        self._tenant: str | None = None
 
     def execute(self, force_refresh: bool = False) -> TokenData:
         """The token of the last step; whatever is usable comes from the cache.
@@ -91,9 +111,12 @@ class TokenFetchPipeline:
         if (
             snapshot is not None
             and snapshot.version == self._storage.content_version
-            and not (force_refresh or observers)
+            and snapshot.changes is self._home.changes
+            and not force_refresh
             and before(snapshot.wall_end, snapshot.monotonic_end, snapshot.source)
         ):
+            if observers:
+                self._plan.reports.hits(snapshot.served)
             return snapshot.token
         return self._execute(force_refresh=force_refresh)
 
@@ -125,7 +148,7 @@ class TokenFetchPipeline:
         if from_step is None:
             names = plan.all_names()
         else:
-            self._check_name(from_step)
+            self._plan.check_name(from_step)
             names = plan.cascade(from_step)
         try:
             token = refreshed(plan, names, rejected, by_value=by_value)
@@ -143,7 +166,7 @@ class TokenFetchPipeline:
             ValueError: there is no such step.
             TokenStorageException: the storage failed; the tokens are invalid in this process.
         """
-        self._check_name(step_name)
+        self._plan.check_name(step_name)
         self._plan.invalidate([step_name], "call")
 
     def invalidate_all(self) -> None:
@@ -164,10 +187,68 @@ class TokenFetchPipeline:
         """The names of the steps, in the order of execution."""
         return [step.name for step in self._plan.steps]
 
+    @property
+    def storage(self) -> TokenStorageInterface:
+        """The storage that the tokens live in."""
+        return self._storage
+
+    def inspect(self, tenant: str | None = None) -> list[StepState]:
+        """What the storage holds for each step, in the order of execution, read at once.
+
+        Nothing is fetched, written, deleted or told to observers, and no secret is in it.
+
+        Args:
+            tenant: look at the tokens of this tenant, without its values.
+
+        Raises:
+            ValueError: an empty name, or this is itself the view of a tenant.
+            TypeError: the tenant is no string.
+            TokenStorageException: the storage could not be read.
+        """
+        return step_states(self._plan) if tenant is None else self._view(tenant, {}).inspect()
+
+    def for_tenant(self, /, tenant: str, **values: str) -> Self:
+        """A view of this pipeline for one tenant, with tokens of its own.
+
+        The view has the members of the pipeline, and shares its steps and storage. It is light:
+        make one when it is needed. Its keys begin with `<prefix>@<tenant>`, the tenant
+        percent-encoded, and so says the `pipeline` of its events. Closing it does nothing.
+
+        Args:
+            tenant: its name, which is no secret: storages and events show it.
+            values: what takes the place of each StepValue among the steps, by name; more may be
+                given. StepValue("tenant") is the tenant's name.
+
+        Raises:
+            ValueError: an empty name, a missing value, or this is itself the view of a tenant.
+            TypeError: the tenant or a value is no string.
+        """
+        check_values(self._plan.steps, values)
+        return self._view(tenant, values)
+
+    def invalidate_tenant(self, tenant: str, step_name: str | None = None) -> None:
+        """Give up the tokens of all steps for one tenant, without its values.
+
+        Args:
+            tenant: its name.
+            step_name: give up that step, and those that depend on it, alone.
+
+        Raises:
+            ValueError: an empty name, no such step, or this is itself the view of a tenant.
+            TypeError: the tenant is no string.
+            TokenStorageException: the storage failed; the tokens are invalid in this process.
+        """
+        view = self._view(tenant, {})
+        if step_name is None:
+            view.invalidate_all()
+        else:
+            view.invalidate_step(step_name)
+
     def close(self) -> None:
         """Close the steps that can be closed; the pipeline stays usable."""
-        for step in self._plan.steps:
-            step.close()
+        if self._tenant is None:  # else they are others', too
+            for step in self._plan.steps:
+                step.close()
 
     def __enter__(self) -> Self:
         """Give the pipeline."""
@@ -192,24 +273,33 @@ class TokenFetchPipeline:
         raise TypeError(msg)
 
     def _execute(self, *, force_refresh: bool) -> TokenData:
+        plan, last = self._plan, self._snapshot
         # Both counts first: a change after this makes the snapshot void from the start.
-        version, changes = self._storage.content_version, self._plan.cache.home.changes
-        run = Run(self._plan, forced=self.step_names if force_refresh else ())
+        version, changes = self._storage.content_version, self._home.changes
+        batch = plan.cache.batch(plan.entries, () if last is None else last.batch.keys)
+        if last is not None and not force_refresh and last.holds_for(batch, changes):
+            if version is not None:
+                last.version = version
+            plan.reports.hits(last.served)
+            return last.token
+        forced = self.step_names if force_refresh else ()
+        run = Run(plan, forced=forced, view=plan.view(batch))
         token = run.execute()
-        if version is not None and run.all_served:
-            self._snapshot = take_snapshot(token, run.served.values(), version)
-            if changes != self._plan.cache.home.changes:  # told before there was this to forget
-                self._snapshot = None
+        looks = look_ahead(plan, run.served)
+        if run.all_served and (version is not None or plan.cache.tells_content):
+            self._snapshot = take_snapshot(run.served, Origin(version, changes, batch), looks)
         return token
 
-    def forget(self) -> None:
-        """Read the storage at the next call, even if it says that it has not changed."""
-        self._snapshot = None
-
-    def _check_name(self, name: str) -> None:
-        if name not in self._plan.by_name:
-            msg = f"There is no step {name!r}; the steps are {', '.join(self.step_names)}."
-            raise ValueError(msg)
+    def _view(self, tenant: str, values: Mapping[str, str]) -> Self:
+        check_tenant(tenant, within=self._tenant)
+        # Of the same class, without its constructor: a subclass may have one of its own.
+        view = object.__new__(type(self))
+        for name, value in list(vars(self).items()):
+            setattr(view, name, value)
+        view._plan = plan_for(self._plan, tenant, values)
+        view._snapshot = None
+        view._tenant = tenant
+        return view
 
 
 class PipelineTokenProvider(TokenProviderInterface):
@@ -292,21 +382,3 @@ class PipelineTokenProvider(TokenProviderInterface):
     def close(self) -> None:
         """Close the pipeline's steps; it stays usable."""
         self._pipeline.close()
-
-
-def _check_storage(storage: object) -> None:
-    if storage is None:
-        msg = "A pipeline needs a storage; InMemoryTokenStorage() is one."
-        raise TypeError(msg)
-
-
-def _check_durations(**durations: object) -> None:
-    for name, duration in durations.items():
-        if duration is None:
-            continue
-        if not isinstance(duration, timedelta):
-            msg = f"{name} must be a timedelta or None, not {type(duration).__name__}."
-            raise TypeError(msg)
-        if duration <= timedelta(0):
-            msg = f"{name} must be positive, but is {duration}."
-            raise ValueError(msg)

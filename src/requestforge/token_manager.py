@@ -198,6 +198,8 @@ def _caching(step: "_ProviderStep", storage: TokenStorageInterface | None) -> Pi
 class _ProviderStep(TokenFetcherInterface):
     """A provider as the one step of a pipeline."""
 
+    _refresh_is_final = True  # providers see themselves to what a refused refresh token leads to
+
     def __init__(self, provider: TokenProviderInterface) -> None:
         self._provider = provider
         self._thread = threading.local()

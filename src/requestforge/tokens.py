@@ -22,15 +22,18 @@ from requestforge._redaction import fingerprint
 __all__ = ["TokenData"]
 
 _LONGEST_MARGIN = timedelta(seconds=30)
+_NO_MARGIN = timedelta(0)
 
 
 class _Provenance:
     """What a pipeline notes on a token: how it was fetched, and its monotonic end of use."""
 
-    __slots__ = ("_forced", "_generation", "_monotonic_end")
+    # Of a hundred thousand tokens each byte counts: no tuple for the end and its source.
+    __slots__ = ("_forced", "_generation", "_monotonic_end", "_source")
     _forced: tuple[int, frozenset[str]] | None
     _generation: str | None
-    _monotonic_end: tuple[float, object] | None
+    _monotonic_end: float
+    _source: object
 
 
 class _ReadOnlyDict(dict[str, Any]):
@@ -95,7 +98,8 @@ class TokenData(_Provenance):
         if not isinstance(extra, _ReadOnlyDict):
             object.__setattr__(self, "extra", _ReadOnlyDict(extra) if extra else _NO_EXTRA)
         object.__setattr__(self, "_generation", None)
-        object.__setattr__(self, "_monotonic_end", None)
+        object.__setattr__(self, "_monotonic_end", math.inf)
+        object.__setattr__(self, "_source", None)
         object.__setattr__(self, "_forced", None)
 
     @property
@@ -260,7 +264,7 @@ def wall_end(token: TokenData) -> float:
 
 def monotonic_end(token: TokenData) -> tuple[float, object]:
     """The end of use in monotonic seconds and the source they count by; infinite if unknown."""
-    return token._monotonic_end or (math.inf, None)  # noqa: SLF001 - the one reader
+    return token._monotonic_end, token._source  # noqa: SLF001 - the one reader
 
 
 def forced_fetch(token: TokenData) -> tuple[int, frozenset[str]]:
@@ -295,7 +299,7 @@ def with_effective_expiry(token: TokenData, ttl: timedelta | None, t0: datetime)
     if ttl and end is not None and end <= ttl_end:
         return token
     issued_at = t0 if end is None else token.issued_at
-    return replace(token, expires_at=ttl_end, issued_at=issued_at, leeway=timedelta(0))
+    return replace(token, expires_at=ttl_end, issued_at=issued_at, leeway=_NO_MARGIN)
 
 
 def stamped(
@@ -308,7 +312,9 @@ def stamped(
     copy = replace(token)
     object.__setattr__(copy, "_forced", forced)
     object.__setattr__(copy, "_generation", generation)
-    object.__setattr__(copy, "_monotonic_end", monotonic_end)
+    if monotonic_end is not None:
+        object.__setattr__(copy, "_monotonic_end", monotonic_end[0])
+        object.__setattr__(copy, "_source", monotonic_end[1])
     return copy
 
 

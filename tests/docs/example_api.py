@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email import message_from_bytes
 from itertools import count
+from unittest.mock import patch
 
+import httpx
 import requests
 import responses
 from requests import PreparedRequest
@@ -48,7 +50,27 @@ def standing_in() -> Iterator[None]:
             mock.get(f"{_API}/orders/{number}", json={"id": number})
         mock.add_callback("POST", f"{_API}/orders", _numbered())
         _add_failures(mock)
-        yield
+        with (
+            patch.object(httpx.HTTPTransport, "handle_request", _by_requests),
+            patch.object(httpx.AsyncHTTPTransport, "handle_async_request", _by_requests_async),
+        ):
+            yield
+
+
+def _by_requests(_: object, request: httpx.Request) -> httpx.Response:
+    """What httpx asks for, through requests, which the servers of the examples stand behind."""
+    answer = requests.request(
+        request.method,
+        str(request.url),
+        headers=dict(request.headers),
+        data=request.read(),
+        timeout=10,
+    )
+    return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+
+async def _by_requests_async(_: object, request: httpx.Request) -> httpx.Response:
+    return _by_requests(_, request)
 
 
 def _add_failures(mock: responses.RequestsMock) -> None:

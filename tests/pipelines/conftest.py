@@ -12,6 +12,7 @@ from doubles import (
     JsonStorage,
     RecordingStorage,
     SixFieldStorage,
+    TellingStorage,
 )
 from requestforge import InMemoryTokenStorage
 from requestforge.instrumentation import use_clock
@@ -23,6 +24,8 @@ STORAGES = {
     "unshared": lambda: RecordingStorage(shared=False),
     "json": JsonStorage,
     "json, unshared": lambda: JsonStorage(shared=False),
+    "telling": TellingStorage,
+    "telling, unshared": lambda: TellingStorage(shared=False),
     "four methods": BasicStorage,
     "six fields": SixFieldStorage,
     "six fields, unshared": lambda: SixFieldStorage(shared=False),

@@ -140,6 +140,16 @@ def test_a_killed_process_holds_nobody_up(farm: Farm, moment: str) -> None:
     assert farm.fetches() == [1, 1, int(moment != "locked")]
 
 
+def test_killed_processes_leave_no_files_behind_for_long(farm: Farm) -> None:
+    """However many holders of a lock were killed, the next one clears away what they left."""
+    for _ in range(3):
+        farm.halted("fetching").kill()
+    farm.pipeline.execute()
+    names = [path.name for path in farm.directory.iterdir()]
+    assert not [name for name in names if ".lock-" in name or name.endswith(".new")]
+    assert len(names) == 3 * 3  # record, guard and lock of each step
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="Processes cannot be paused here.")
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_paused_process_holds_others_up_for_its_lease_alone(farm: Farm, moment: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from model import GRAPH, LIFETIMES, PIPELINES, Failure, Lifetime, Made, Model, ancestors
 from racing import Watch
 
-from doubles import Clock, CountingStep, FlakyStorage
+from doubles import Clock, CountingStep, FlakyStorage, FlakyTellingStorage
 from requestforge import (
     AuthenticationException,
     InMemoryTokenStorage,
@@ -50,13 +50,22 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(
         kind=st.sampled_from(["in memory", "shared", "unshared"]),
+        telling=st.booleans(),
         lazy=st.booleans(),
         observed=st.booleans(),
         lifetimes=st.tuples(*[st.sampled_from(LIFETIMES)] * len(GRAPH)),
     )
-    def begin(self, kind: str, lazy: bool, observed: bool, lifetimes: tuple[Lifetime, ...]) -> None:
+    def begin(
+        self,
+        kind: str,
+        telling: bool,
+        lazy: bool,
+        observed: bool,
+        lifetimes: tuple[Lifetime, ...],
+    ) -> None:
         """Make the pipelines, and the model."""
-        self.flaky = FlakyStorage(shared=kind == "shared")
+        storage_class = FlakyTellingStorage if telling else FlakyStorage
+        self.flaky = storage_class(shared=kind == "shared")
         self.faults = kind != "in memory"
         storage = self.flaky if self.faults else InMemoryTokenStorage()
         self.model = Model(

@@ -6,13 +6,17 @@ a line of JSON:
 
 - "execute": the access tokens that the threads got,
 - "refresh": those that they got for the last one, rejected,
-- "hold": "holding" within a fetch, and the token once there is another line.
+- "halt <moment>": the moment once it is there, and the token once there is another line.
+
+Moments: "locked", before the fetch of the last step; "fetching"; "fetched", before its token is
+stored; "stored", before the lock is given back.
 """
 
 import json
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -27,6 +31,37 @@ from requestforge import (
     TokenFetchPipeline,
 )
 from requestforge.interfaces import TokenFetcherInterface
+
+
+class HaltingStorage(DjangoCacheTokenStorage):
+    """A storage that stops once, at one moment of the fetch of the step `user`."""
+
+    halts_at = ""
+
+    def lock(
+        self, key: str, lease: timedelta, wait: timedelta
+    ) -> AbstractContextManager[bool] | None:
+        lock = super().lock(key, lease, wait)
+        return None if lock is None else self._halting(lock, key)
+
+    def compare_and_set(self, key: str, token: TokenData, generation: str | None) -> bool:
+        self.halt("fetched", key)
+        done = super().compare_and_set(key, token, generation)
+        self.halt("stored", key)
+        return done
+
+    def halt(self, moment: str, key: str = "user") -> None:
+        """Say that the moment has come and wait for a line, if this is the one."""
+        if moment == self.halts_at and key.endswith("user"):
+            self.halts_at = ""
+            say(moment)
+            sys.stdin.readline()
+
+    @contextmanager
+    def _halting(self, lock: AbstractContextManager[bool], key: str) -> Iterator[bool]:
+        with lock as acquired:
+            self.halt("locked", key)
+            yield acquired
 
 
 class Step(TokenFetcherInterface):
@@ -84,32 +119,28 @@ def main() -> None:
         Step("app", ["device"], Path(told["counts"])),
         Step("user", ["app"], Path(told["counts"])),
     ]
+    storage = HaltingStorage()
     pipeline = TokenFetchPipeline(
         steps,
-        DjangoCacheTokenStorage(),
+        storage,
         told["prefix"],
         lock_lease=timedelta(seconds=told["lease"]),
     )
     provider = PipelineTokenProvider(pipeline, "api")
     say("ready")
     for line in sys.stdin:
-        match line.strip():
-            case "execute":
+        match line.split():
+            case ["execute"]:
                 say(in_threads(told["threads"], pipeline.execute))
-            case "refresh":
+            case ["refresh"]:
                 refresh = partial(provider.refresh, pipeline.execute())
                 say("rejected")
                 sys.stdin.readline()
                 say(in_threads(told["threads"], refresh))
-            case "hold":
-                steps[2].during = hold
+            case ["halt", moment]:
+                storage.halts_at = moment
+                steps[2].during = partial(storage.halt, "fetching")
                 say(pipeline.execute().access_token)
-
-
-def hold() -> None:
-    """Say so, and wait for a line."""
-    say("holding")
-    sys.stdin.readline()
 
 
 def say(answer: object) -> None:

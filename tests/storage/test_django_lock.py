@@ -27,6 +27,7 @@ class TestLock:
             ("database", True),
             ("redis", True),
             ("memcached", True),
+            ("double", True),
             ("cache_backends.DjangoRedis", True),
         ],
     )
@@ -40,7 +41,7 @@ class TestLock:
 
         assert (lock is not None) is locks
 
-    @pytest.mark.parametrize("kind", ["database", "redis", "memcached"])
+    @pytest.mark.parametrize("kind", ["database", "redis", "memcached", "double"])
     def test_passes_on(self, django_cache: DjangoCache, kind: str) -> None:
         """One who waits gets the lock as soon as its holder is done."""
         django_cache(kind)

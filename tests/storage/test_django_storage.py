@@ -21,7 +21,7 @@ from requestforge.tokens import TokenData
 
 DjangoCache = Callable[[str], Any]
 
-_KINDS = ["locmem", "file", "database", "redis", "memcached"]
+_KINDS = ["locmem", "file", "database", "redis", "memcached", "double"]
 _MOMENT = datetime(2030, 1, 1, tzinfo=UTC)
 _DAY = 86_400
 _NOW = timedelta(0)

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, assert_type
 
+import httpx
 import requests
 
 import requestforge
@@ -98,7 +99,11 @@ from requestforge import (
     http_client,
     to_curl,
 )
+from requestforge.contrib import httpx as for_httpx
+from requestforge.contrib import requests as for_requests
 from requestforge.contrib.logging import LoggingObserver
+from requestforge.contrib.opentelemetry import OpenTelemetryObserver
+from requestforge.contrib.prometheus import PrometheusObserver
 from requestforge.events import (
     CircuitChanged,
     Event,
@@ -128,6 +133,7 @@ from requestforge.instrumentation import (
     sleep,
     use_clock,
 )
+from requestforge.pipelines import StepState
 from requestforge.retry import CircuitCounts, State
 
 assert_type(requestforge.__version__, str)
@@ -580,12 +586,17 @@ def pipelines(storage: TokenStorageInterface) -> TokenManager:
     pipeline = TokenFetchPipeline([login, app, Login("https://a.example"), Step()], storage, "shop")
     assert_type(pipeline.execute(force_refresh=True), TokenData)
     assert_type(pipeline.step_names, list[str])
+    assert_type(pipeline.inspect(), list[StepState])
+    assert_type(pipeline.inspect()[0].is_usable, bool)
+    assert_type(pipeline.storage, TokenStorageInterface)
     pipeline.get_step("login")
     pipeline.invalidate_step("login")
     pipeline.invalidate_all()
     with pipeline:
         pass
     TokenFetchPipeline((login,), storage, lazy=True, wait_timeout=timedelta(seconds=5))
+    TokenFetchPipeline((login,), storage, refresh_ahead=timedelta(minutes=5), failure_backoff=True)
+    TokenFetchPipeline((login,), storage, refresh_ahead=300)  # type: ignore[arg-type]
     TokenFetchPipeline((login,), None)  # type: ignore[arg-type]
     provider = PipelineTokenProvider(pipeline, "shop", refresh_from_step="login")
     assert_type(provider.pipeline, TokenFetchPipeline)
@@ -663,7 +674,11 @@ def storages() -> list[TokenStorageInterface]:
     """All storages."""
     memory = InMemoryTokenStorage(max_entries=100)
     memory.clear()
-    redis = RedisTokenStorage(url="redis://localhost", refresh_ttl=timedelta(days=7))
+    redis = RedisTokenStorage(
+        url="redis://localhost",
+        refresh_ttl=timedelta(days=7),
+        max_staleness=timedelta(seconds=2),
+    )
     files = EncryptedTokenStorage(
         FileTokenStorage("/tokens"), [EncryptedTokenStorage.generate_key()]
     )
@@ -764,6 +779,18 @@ class Observer:
         assert_type(event.at, datetime)
 
 
+def other_clients(manager: TokenManager, pipeline: TokenFetchPipeline) -> None:
+    """Tokens for requests and httpx."""
+    session = requests.Session()
+    session.auth = for_requests.TokenAuth(manager, allowed_origins=["https://api.example.com"])
+    requests.get("https://api.example.com", auth=for_requests.TokenAuth(pipeline), timeout=3)
+    auth = for_httpx.TokenAuth(pipeline, header_name="X-Token", header_prefix=None)
+    httpx.Client(auth=auth).get("https://api.example.com")
+    httpx.AsyncClient(auth=auth)
+    for_requests.TokenAuth(7)  # type: ignore[arg-type]
+    for_httpx.TokenAuth(pipeline, "X-Token")  # type: ignore[call-arg]
+
+
 def clocks_and_observers(event: Event) -> None:
     """Time and events."""
     clock: Clock = StandingClock()
@@ -772,6 +799,8 @@ def clocks_and_observers(event: Event) -> None:
         use_clock(SystemClock()),
         observe(Observer()),
         observe(LoggingObserver()),
+        observe(OpenTelemetryObserver(None, meter_provider=None)),
+        observe(PrometheusObserver(registry=None)),
     ):
         emit(event)
         sleep(monotonic())

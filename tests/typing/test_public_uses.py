@@ -18,7 +18,11 @@ _PUBLIC = [
         for module in pkgutil.iter_modules(requestforge.__path__)
         if not module.name.startswith("_") and module.name not in {"cli", "contrib"}
     ),
+    "requestforge.contrib.httpx",
     "requestforge.contrib.logging",
+    "requestforge.contrib.opentelemetry",
+    "requestforge.contrib.prometheus",
+    "requestforge.contrib.requests",
 ]
 
 

@@ -1,28 +1,34 @@
 """A storage as one process sees it: records read with their epochs, fenced writes, faults."""
 
 import logging
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager, suppress
+from copy import copy
+from dataclasses import replace
 from datetime import timedelta
 from pickle import UnpicklingError
 
 from requestforge import instrumentation
+from requestforge._execution.batches import Batch
+from requestforge._execution.fences import Fences
 from requestforge._execution.flight import Demand, Flight, Flights
 from requestforge._execution.home import homes
-from requestforge._execution.keys import EPOCH_SUFFIX, Entry, epoch_of
-from requestforge._execution.records import Record
+from requestforge._execution.judging import fill, judge
+from requestforge._execution.keys import EPOCH_SUFFIX, Entry
+from requestforge._execution.pauses import remember
+from requestforge._execution.records import RETIRED, Record
 from requestforge._execution.reports import Reports
+from requestforge._looking import is_looking, noted
 from requestforge._portable import without_secrets
-from requestforge._redaction import fingerprint
 from requestforge.events import InvalidationCause, StorageOperation
 from requestforge.exceptions import TokenStorageException
-from requestforge.storage._basic import adapted
-from requestforge.tokens import TokenData, is_usable, stamped
+from requestforge.storage._basic import adapted, tells_content
+from requestforge.tokens import TokenData, stamped
 
 _log = logging.getLogger("requestforge")
 
-_EPOCH_LIFE = timedelta(days=30)
+_NO_KEYS: AbstractSet[str] = frozenset()
 # What a storage raises for a record that it cannot make sense of; all else is a fault of its own.
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, EOFError, UnpicklingError)
 
@@ -30,49 +36,84 @@ _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, EOFError, Unp
 class TokenCache:
     """The records of one pipeline in a storage."""
 
+    # Each view of a tenant has one.
+    __slots__ = (
+        "_content_of",
+        "_pipeline",
+        "_reports",
+        "_shared",
+        "fences",
+        "home",
+        "storage",
+        "tells_content",
+    )
+
     def __init__(self, storage: object, pipeline: str, reports: Reports) -> None:
         self.storage = adapted(storage)
         self._pipeline = pipeline
         self._reports = reports
         self.home = homes.of(storage)
+        self.fences = Fences(self.storage, self.home)
         self._shared = self.storage.shared
+        self.tells_content = tells_content(self.storage)
+        """Whether batches that hold the same have the same object as their content."""
+
+    def beside(self, pipeline: str, reports: Reports) -> "TokenCache":
+        """The same storage, as the pipeline of that prefix sees it."""
+        other = copy(self)
+        other._pipeline, other._reports = pipeline, reports  # noqa: SLF001 - a copy
+        return other
 
     @property
     def flights(self) -> Flights:
         """The flights of this process on the storage."""
         return self.home.flights
 
-    def read(self, entries: Sequence[Entry]) -> dict[str, Record]:
-        """The records by step, in one batched read of the storage."""
-        keys = [entry.key for entry in entries]
-        # Epochs first: one read too early makes a miss, one read too late would hide a change.
-        wanted = [key + EPOCH_SUFFIX for key in keys] + keys if self._shared else keys
-        local = {key: self.home.epochs.get(key) for key in keys}
-        found, unreadable = self._get_many(wanted)
+    def batch(self, entries: Sequence[Entry], keys: tuple[str, ...] = ()) -> Batch:
+        """What the storage holds for those steps, in one batched read.
+
+        Args:
+            entries: of the steps.
+            keys: those of an earlier batch for the same steps, which saves making them.
+        """
+        keys = keys or self._keys(entries)
+        landings, epochs = self.flights.landings, self.fences.local_of(entries)
+        return Batch(landings, epochs, keys, *self._content(keys))
+
+    def read(self, entries: Sequence[Entry], batch: Batch | None = None) -> dict[str, Record]:
+        """The records by step, as that batch has them; None: as they are now."""
+        batch = batch or self.batch(entries)
+        found, unreadable = self._sorted(batch.content, batch.unreadable)
         reading = instrumentation.reading()
         records = {}
-        for entry in entries:
-            record = Record(self._epoch_in(found, entry.key, local[entry.key]))
+        for entry, local in zip(entries, batch.epochs, strict=True):
+            epoch, fenced = self.fences.epoch_in(found, entry, local)
+            record = Record(epoch)
             record.unread = found is None
             if entry.key in unreadable:
                 record.lacking = "unreadable"
-            self._fill(record, entry, None if found is None else found.get(entry.key))
-            self._judge(record, entry.key, reading)
+            token = None if found is None else found.get(entry.key)
+            if token is None:
+                pass
+            elif token.generation is None or entry.owns(token.generation):
+                fill(record, self.home, entry, token, fenced=fenced)
+            else:
+                self._refuse(record, entry, token)
+            judge(record, self.home, entry, reading, fenced=fenced)
+            if self.home.kept and self._store_kept(entry, record):
+                record = self.read([entry])[entry.step]
             records[entry.step] = record
         return records
 
     def epoch(self, entry: Entry) -> str:
         """The present epoch of a step; empty before its first invalidation."""
-        local = self.home.epochs.get(entry.key)
-        found = self._get_many([entry.key + EPOCH_SUFFIX])[0] if self._shared else None
-        return self._epoch_in(found, entry.key, local)
+        local = self.fences.local(entry)
+        found = self._get_many(entry.key + EPOCH_SUFFIX) if self._shared else None
+        return self.fences.epoch_in(found, entry, local)[0]
 
-    def settle(self, entry: Entry) -> None:
-        """Try once more to tell a shared storage of an invalidation that it failed to take."""
-        epoch = self.home.epochs.get(entry.key)
-        if self._shared and epoch is not None:
-            with suppress(Exception):
-                self._save_epoch(entry.key, epoch)
+    def new_generation(self, entry: Entry, epoch: str, end: tuple[float, object] | None) -> str:
+        """The id of a fetch in that epoch, whose token has that monotonic end."""
+        return entry.new_generation(epoch, self.home.births.new_nonce(end))
 
     def write(self, entry: Entry, token: TokenData, record: Record) -> bool:
         """Store a token over the record that its flight read; whether it is cached now.
@@ -81,25 +122,47 @@ class TokenCache:
         come in its place. A storage that fails leaves the token in this process. One that could
         not be read, but works again, has the token put over one that is dead.
         """
-        home, key = self.home, entry.key
+        with self.fences.change():
+            return self._write(entry, token, record)
+
+    def _store_kept(self, entry: Entry, record: Record) -> bool:
+        """Try once more to store a token that is kept here; whether that was done.
+
+        That is for its refresh token: others would redeem the one in the storage, a second time.
+        """
+        home, tag = self.home, entry.tag
+        kept, replaced = home.kept.get(tag, (None, None))
+        if kept is None or kept is not record.token or not kept.refresh_token:
+            return False
+        home.changed()  # The storage is to be read again by the next call.
+        if record.unread or record.present != replaced or is_looking() or not home.is_due(tag):
+            return False
+        with self.fences.change():
+            return self._write(entry, kept, record, again=True)
+
+    def _write(
+        self, entry: Entry, token: TokenData, record: Record, *, again: bool = False
+    ) -> bool:
+        home, tag = self.home, entry.tag
         try:
             if self.epoch(entry) != record.epoch:
                 return False
             if not self._set_over(entry, token, record):
                 return False
-            if self._shared or self.storage.get(key) is not token:
-                home.born[key] = token
+            if self._shared or self.storage.get(entry.key) is not token:
+                home.births.note(tag, token)
         except Exception as error:  # noqa: BLE001 - a storage may raise anything
             self._failed(entry.step, "write", error)
-            if self.epoch(entry) != record.epoch:
-                return False
-            home.kept[key] = (token, record.stored)
-            home.changed()
-            return True
-        home.kept.pop(key, None)
-        home.doomed.discard(key)
+            home.put_off(tag)
+            is_kept = not again and self.epoch(entry) == record.epoch
+            if is_kept:
+                home.keep(tag, token, record.present)
+            return is_kept
+        if not again or home.kept.get(tag, (None,))[0] is token:
+            home.kept.pop(tag, None)
+        home.doomed.discard(tag)
         if record.epoch:
-            home.filled[key] = record.epoch
+            remember(home.filled, tag, record.epoch)
         if self.epoch(entry) == record.epoch:
             return True
         self._remove(entry, token.generation, None)
@@ -108,6 +171,10 @@ class TokenCache:
     def _set_over(self, entry: Entry, token: TokenData, record: Record) -> bool:
         """Set the token in place of that record, or of nothing if that has been collected."""
         if self.storage.compare_and_set(entry.key, token, record.stored):
+            return True
+        kept = record.token if record.kept else None
+        # Another thread may have stored the one that was kept here.
+        if kept and self.storage.compare_and_set(entry.key, token, kept.generation):
             return True
         if record.stored is not None:
             return self.storage.compare_and_set(entry.key, token, None)
@@ -118,22 +185,33 @@ class TokenCache:
 
     def give_up(self, entry: Entry, record: Record) -> None:
         """Remove the record that was read, now that a token not to be cached has replaced it."""
-        self.home.kept.pop(entry.key, None)
+        self.home.kept.pop(entry.tag, None)
         if record.token is not None:
             self.home.changed()
         if record.token is not None or record.stored is not None:
             self._remove(entry, record.stored)
 
-    def give_up_old(self, generations: Mapping[Entry, str]) -> None:
-        """Invalidate those tokens that are still there, for a refresh that has replaced another."""
+    def give_up_old(
+        self, generations: Mapping[Entry, str], redeeming: AbstractSet[Entry] = frozenset()
+    ) -> None:
+        """Invalidate those tokens that are still there, for a refresh that has replaced another.
+
+        Those of `redeeming` keep their refresh tokens.
+        """
         records = self.read(list(generations)) if generations else {}
         old = [each for each in generations if records[each.step].holds(generations[each])]
         # What the storage cannot delete is invalid in this process all the same.
         with suppress(TokenStorageException):
-            self.invalidate(dict.fromkeys(old, "refresh"))
+            self.invalidate(dict.fromkeys(old, "refresh"), redeeming)
 
-    def invalidate(self, causes: Mapping[Entry, InvalidationCause]) -> None:
+    def invalidate(
+        self,
+        causes: Mapping[Entry, InvalidationCause],
+        redeeming: AbstractSet[Entry] = frozenset(),
+    ) -> None:
         """Give up the tokens of those steps, which come with ancestors first.
+
+        Those of `redeeming` keep their refresh tokens.
 
         Raises:
             TokenStorageException: the storage failed; the steps count as invalidated in this
@@ -142,7 +220,8 @@ class TokenCache:
         failures = [
             (entry, error)
             for entry, cause in causes.items()
-            if (error := self._invalidate(entry, cause)) is not None
+            if not (entry in redeeming and self._retire(entry, cause))
+            and (error := self._invalidate(entry, cause)) is not None
         ]
         if failures:
             steps = ", ".join(repr(entry.step) for entry, _ in failures)
@@ -178,14 +257,28 @@ class TokenCache:
             except Exception as error:  # noqa: BLE001
                 self._lock_failed(entry.step, error)
 
+    def _retire(self, entry: Entry, cause: InvalidationCause) -> bool:
+        """End the use of a token that has a refresh token, which stays; whether there was one."""
+        record = self.read([entry])[entry.step]
+        token = record.token
+        if token is None or not token.refresh_token:
+            return False
+        if token.expires_at != RETIRED:
+            # Of the same generation: whoever is about to redeem it can still store the successor.
+            retired = replace(token, expires_at=RETIRED, leeway=timedelta(0))
+            self.write(entry, stamped(retired, record.own_generation), record)
+            self._reports.invalidated(entry.step, token.generation, cause)
+        return True
+
     def _invalidate(self, entry: Entry, cause: InvalidationCause) -> Exception | None:
-        generation = self._known_generation(entry.key)
+        generation = self._known_generation(entry)
         flights = self.home.flights
-        pause = Flight(entry.key, None, Demand())
+        pause = Flight(entry.tag, None, Demand())
         try:
             # Whoever wants a new token waits, lest it be deleted for the old one.
             flights.clear(pause)
-            failure = self._end_epoch(entry)
+            with self.fences.change():
+                failure = self._end_epoch(entry)
             self._reports.invalidated(entry.step, generation, cause)
         finally:
             try:
@@ -196,134 +289,84 @@ class TokenCache:
 
     def _end_epoch(self, entry: Entry) -> Exception | None:
         """Make what is cached for a step worthless, and delete it; the storage's error, if any."""
-        home, key = self.home, entry.key
+        home, tag = self.home, entry.tag
         failure: Exception | None = None
-        home.epochs[key] = epoch = secrets.token_hex(6)
         try:
-            self._save_epoch(key, epoch)
+            self.fences.begin(entry)
         except Exception as error:  # noqa: BLE001
             failure = error
-            home.epochs[key] = epoch
-        kept = home.kept.pop(key, None)
-        home.born.pop(key, None)
+        kept = home.kept.pop(tag, None)
+        home.births.drop(tag)
         try:
-            self.storage.delete(key)
-            home.doomed.discard(key)
+            self.storage.delete(entry.key)
+            home.doomed.discard(tag)
         except Exception as error:  # noqa: BLE001
             failure = error
-            home.doomed.add(key)
+            home.doomed.add(tag)
         if kept is not None or failure is not None:
             home.changed()
         if failure is not None:
             self._failed(entry.step, "delete", failure)
         return failure
 
-    def _known_generation(self, key: str) -> str | None:
+    def _known_generation(self, entry: Entry) -> str | None:
         """The generation that an event about the key can name without a read over the network."""
         if not instrumentation.observers:
             return None
-        kept = self.home.kept.get(key)
-        token = self.home.born.get(key) if kept is None else kept[0]
+        kept = self.home.kept.get(entry.tag)
+        token = self.home.births.of(entry.tag) if kept is None else kept[0]
         if token is None and not self._shared:
-            found, _ = self._get_many([key])
-            token = None if found is None else found.get(key)
+            found = self._get_many(entry.key)
+            token = None if found is None else found.get(entry.key)
         return None if token is None else token.generation
 
-    def _save_epoch(self, key: str, epoch: str) -> None:
-        """Have a new epoch begin in a storage that others share, in place of one known here only.
-
-        It has another id. Who has read the local one may have done so before an invalidation of
-        another process that this write comes after.
-        """
-        if not self._shared:
+    def _refuse(self, record: Record, entry: Entry, token: TokenData) -> None:
+        """Make nothing of a record that belongs to another key, and delete it."""
+        record.lacking = "unreadable"
+        if noted(entry.key):
             return
-        home, now = self.home, instrumentation.now()
-        mark = TokenData(secrets.token_hex(6), expires_at=now + _EPOCH_LIFE, issued_at=now)
-        self.storage.set(key + EPOCH_SUFFIX, mark)
-        home.known[key] = mark.access_token
-        if home.epochs.get(key) == epoch:
-            home.epochs.pop(key, None)
+        self._failed(entry.step, "read", ValueError("The record belongs to another key."))
+        self._remove(entry, token.generation)
 
-    def _epoch_in(self, found: Mapping[str, TokenData] | None, key: str, local: str | None) -> str:
-        """The epoch of a key: the one known here before the storage was read, else what it held."""
-        home = self.home
-        if not self._shared:
-            return local or ""
-        local = local or home.epochs.get(key)
-        if local is not None:
-            return local
-        if found is None:
-            return home.known.get(key, "")
-        mark = found.get(key + EPOCH_SUFFIX)
-        epoch = "" if mark is None else mark.access_token
-        if home.known.get(key, "") != epoch:
-            home.known[key] = epoch
-        return epoch
+    def _keys(self, entries: Sequence[Entry]) -> tuple[str, ...]:
+        keys = tuple(entry.key for entry in entries)
+        # Epochs first: one read too early makes a miss, one read too late would hide a change.
+        # An invalidation goes from ancestors to dependents. Read the other way round, also key by
+        # key, no dependent's epoch is of after it while that of an ancestor is of before it.
+        return (*(key + EPOCH_SUFFIX for key in reversed(keys)), *keys) if self._shared else keys
 
-    def _fill(self, record: Record, entry: Entry, token: TokenData | None) -> None:
-        """Decide what a stored token is worth."""
-        home, key = self.home, entry.key
-        if token is not None:
-            record.stored = token.generation
-            if token.generation is None:
-                # Written by other means, or by a storage that keeps the basic fields only.
-                if key not in home.doomed:
-                    record.token = self._born(entry, token, record.epoch)
-            elif not entry.owns(token.generation):
-                record.lacking = "unreadable"
-                self._failed(entry.step, "read", ValueError("The record belongs to another key."))
-                self._remove(entry, token.generation)
-                record.stored = None
-                return
-            elif epoch_of(token.generation) == record.epoch:
-                born = home.born.get(key)
-                same = born is not None and born.generation == token.generation
-                record.token = born if same else token
+    def _get_many(self, *keys: str) -> Mapping[str, TokenData] | None:
+        """The tokens that the storage holds, or None if it fails."""
+        return self._sorted(*self._content(keys))[0]
 
-    def _born(self, entry: Entry, token: TokenData, epoch: str) -> TokenData:
-        """A stored token without a generation: as it was fetched here, else with a derived one."""
-        born = self.home.born.get(entry.key)
-        if born is not None and (born.access_token, epoch_of(born.generation)) == (
-            token.access_token,
-            epoch,
-        ):
-            return born
-        return stamped(token, _derived_generation(entry, token, epoch))
-
-    def _judge(self, record: Record, key: str, reading: tuple[float, float, object]) -> None:
-        """Decide whether there is a token that may be served."""
-        home = self.home
-        if record.token is not None and is_usable(record.token, reading):
-            record.usable = record.token
-        kept, replaced = home.kept.get(key, (None, None))
-        if (
-            kept is not None
-            and (record.usable is None or record.stored == replaced)
-            and epoch_of(kept.generation) == record.epoch
-            and is_usable(kept, reading)
-        ):
-            record.token = record.usable = kept
-        elif record.token is not None:
-            return
-        elif record.lacking == "empty" and record.epoch and home.filled.get(key) != record.epoch:
-            record.lacking = "invalidated"
-
-    def _get_many(self, keys: Sequence[str]) -> tuple[dict[str, TokenData] | None, set[str]]:
-        """What the storage holds, or None if it fails; and the keys that it cannot read."""
+    def _content(
+        self, keys: tuple[str, ...]
+    ) -> tuple[Mapping[str, object] | None, AbstractSet[str]]:
+        """What the storage gives, or None if it fails; and the keys that it cannot read."""
         try:
-            found: dict[str, object] = dict(self.storage.get_many(keys))
+            read = self.storage.content_of if self.tells_content else self.storage.get_many
+            return read(keys), _NO_KEYS
         except _UNREADABLE:
             return self._get_each(keys)
         except ImportError:  # a missing extra: no fault that passes
             raise
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
+            if is_looking():
+                raise
             self._failed("", "read", error)
-            return None, set()
-        tokens = {key: token for key, token in found.items() if isinstance(token, TokenData)}
-        foreign = found.keys() - tokens.keys()
+            return None, _NO_KEYS
+
+    def _sorted(
+        self, content: Mapping[str, object] | None, unreadable: AbstractSet[str]
+    ) -> tuple[dict[str, TokenData] | None, AbstractSet[str]]:
+        """The tokens, and the keys of all that is none; what is something else is discarded."""
+        if content is None:
+            return None, unreadable
+        tokens = {key: token for key, token in content.items() if isinstance(token, TokenData)}
+        foreign = content.keys() - tokens.keys()
         for key in foreign:
             self._discard(key, TypeError("The record is no TokenData."))
-        return tokens, foreign
+        return tokens, unreadable | foreign
 
     def _get_each(self, keys: Sequence[str]) -> tuple[dict[str, TokenData], set[str]]:
         found: dict[str, TokenData] = {}
@@ -334,7 +377,9 @@ class TokenCache:
             except _UNREADABLE as error:
                 unreadable.add(key)
                 self._discard(key, error)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
+                if is_looking():
+                    raise
                 self._failed(self._step_of(key), "read", error)
             else:
                 if token is not None:
@@ -342,6 +387,8 @@ class TokenCache:
         return found, unreadable
 
     def _discard(self, key: str, error: Exception) -> None:
+        if noted(key):
+            return
         self._failed(self._step_of(key), "read", error)
         try:
             self.storage.delete(key)
@@ -373,7 +420,3 @@ class TokenCache:
         level = logging.DEBUG if subject in self.home.warned else logging.WARNING
         self.home.warned.add(subject)
         _log.log(level, text, name, type(error).__name__)
-
-
-def _derived_generation(entry: Entry, token: TokenData, epoch: str) -> str:
-    return f"{entry.tag}.{epoch}.~{fingerprint(token.access_token)}"

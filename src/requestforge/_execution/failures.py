@@ -1,21 +1,31 @@
-"""What a failed fetch means: the error for its callers, and whether an upstream is at fault."""
+"""What a failed fetch means: the error for its callers, and what or who is at fault."""
 
+import json
+import math
 from collections.abc import Iterable, Iterator
 from copy import copy
+from datetime import UTC, datetime
 
+from requestforge import instrumentation
 from requestforge._deadline import time_left
 from requestforge._portable import without_secrets
 from requestforge._redaction import error_text
 from requestforge.exceptions import (
     AuthenticationException,
+    ConnectionException,
     DependencyException,
+    HttpStatusException,
     TimeoutException,
     TokenRefreshException,
 )
+from requestforge.interfaces import RETRYABLE_STATUS_CODES
 from requestforge.tokens import TokenData
 
 _UNAUTHORIZED = 401
+_NOT_THE_TOKEN = ("invalid_client", "invalid_grant")
 _MOST_CAUSES = 20
+_LONGEST_WAIT = 3650 * 86400.0
+"""Seconds, as for Retry-After in an answer."""
 
 
 def step_failure(step: str, cause: Exception) -> AuthenticationException:
@@ -55,6 +65,20 @@ def wait_failure(step: str, limit: float, left: float | None) -> AuthenticationE
     return failure
 
 
+def asked_wait(error: BaseException) -> float | None:
+    """Seconds that the server asked to wait before the next try, in an error or one of its causes.
+
+    None if it asked for none.
+    """
+    for link in _chain(error):
+        retry_at, seconds = getattr(link, "retry_at", None), getattr(link, "retry_after", None)
+        if isinstance(retry_at, datetime):
+            seconds = (retry_at.astimezone(UTC) - instrumentation.now()).total_seconds()
+        if isinstance(seconds, int | float) and 0 < seconds < math.inf:
+            return min(float(seconds), _LONGEST_WAIT)
+    return None
+
+
 def is_out_of_time(error: Exception) -> bool:
     """Whether a fetch ended in a timeout because the deadline of this thread has passed."""
     left = time_left()
@@ -62,11 +86,16 @@ def is_out_of_time(error: Exception) -> bool:
     return is_timeout and left is not None and left <= 0
 
 
-def without_tokens(error: Exception, tokens: Iterable[TokenData | None]) -> Exception:
-    """The error, or a copy of it if it shows one of those tokens, which the fetch was given."""
+def without_tokens(
+    error: Exception, tokens: Iterable[TokenData | None], values: Iterable[str] = ()
+) -> Exception:
+    """The error, or a copy of it if it shows one of those tokens and values.
+
+    They are what the fetch was given.
+    """
     given = [token for token in tokens if token is not None]
     known = [t.access_token for t in given] + [t.refresh_token for t in given if t.refresh_token]
-    clean = without_secrets(error, known)
+    clean = without_secrets(error, [*known, *values])
     return clean if isinstance(clean, Exception) else error
 
 
@@ -78,9 +107,46 @@ def is_refusal(error: Exception) -> bool:
     """
     causes = list(_chain(error))
     text = " ".join(str(cause) for cause in causes)
-    if "invalid_client" in text or "invalid_grant" in text:
+    code = error_code(error)
+    if code in _NOT_THE_TOKEN or (code is None and any(each in text for each in _NOT_THE_TOKEN)):
         return False
     return "invalid_token" in text or any(_status(cause) == _UNAUTHORIZED for cause in causes)
+
+
+def error_code(error: BaseException) -> str | None:
+    """The error code (RFC 6749 section 5.2) of the answer behind an error; None: it shows none.
+
+    It is told by the errors of this library, and by those of others that have it as `error`, such
+    as oauthlib and Authlib.
+    """
+    return next((code for link in _chain(error) if (code := _code_of(link))), None)
+
+
+def is_grant_dead(error: Exception) -> bool:
+    """Whether the server takes the refresh token no more (`invalid_grant`, RFC 6749 section 5.2).
+
+    Of an error that shows no code the text is searched.
+    """
+    if any(isinstance(link, TokenRefreshException) for link in _chain(error)):
+        return True
+    code = error_code(error)
+    if code is None:
+        return any("invalid_grant" in str(link) for link in _chain(error))
+    return code == "invalid_grant"
+
+
+def is_grant_unknown(error: Exception) -> bool:
+    """Whether the server gives this client nothing for refresh tokens, whatever they are."""
+    return error_code(error) in {"unsupported_grant_type", "unauthorized_client"}
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may well succeed the next time: network, timeout, 408, 429, 5xx."""
+    return any(
+        isinstance(link, TimeoutException | ConnectionException)
+        or _status(link) in RETRYABLE_STATUS_CODES
+        for link in _chain(error)
+    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -90,6 +156,20 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             return
         yield current
         current = current.__cause__ or getattr(current, "original_exception", None)
+
+
+def _code_of(link: BaseException) -> str | None:
+    if not isinstance(link, HttpStatusException):
+        own = getattr(link, "error", None)
+        return own if isinstance(own, str) and own else None
+    code = link.context.get("error")
+    if code is None and link.response_body:
+        try:
+            answer = json.loads(link.response_body)
+        except (ValueError, RecursionError):
+            return None
+        code = answer.get("error") if isinstance(answer, dict) else None
+    return code if isinstance(code, str) and code else None
 
 
 def _status(error: BaseException) -> object:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from requestforge import instrumentation
 from requestforge._execution.steps import Step
+from requestforge._references import filling
 from requestforge.exceptions import DependencyException
 from requestforge.tokens import TokenData, is_usable, stamped, wall_end, with_effective_expiry
 
@@ -25,8 +26,15 @@ class Fetched:
     seconds: float
 
 
-def fetch(step: Step, context: dict[str, TokenData] | None, old: TokenData | None) -> Fetched:
+def fetch(
+    step: Step, context: dict[str, TokenData] | None, old: TokenData | None = None
+) -> Fetched:
     """Fetch the step; the lifetime of its token counts from the instant before.
+
+    Args:
+        step: the step.
+        context: the tokens of earlier steps by name.
+        old: a token whose refresh token is to be redeemed; None: by the step's own grant.
 
     Raises:
         DependencyException: the context lacks a token that the step depends on.
@@ -36,7 +44,8 @@ def fetch(step: Step, context: dict[str, TokenData] | None, old: TokenData | Non
         raise _unmet(step, context or {})
     t0 = instrumentation.now()
     _, started, source = instrumentation.reading()
-    token = with_effective_expiry(step.fetch(context, old), step.ttl, t0)
+    with filling(step.values):
+        token = with_effective_expiry(step.fetch(context, old), step.ttl, t0)
     lifetime = wall_end(token) - t0.timestamp()
     end = (started + lifetime, source) if math.isfinite(lifetime) else None
     reading = instrumentation.reading()

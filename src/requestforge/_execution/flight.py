@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from requestforge._execution.keys import Entry
 from requestforge._fork import renew_after_fork
@@ -25,12 +26,14 @@ class Failed:
     """A flight ended with an error.
 
     `start_over`: its cause has been mended since. `own`: it is the leader's alone, who had no time
-    left for the fetch; to all others the flight is abandoned.
+    left for the fetch; to all others the flight is abandoned. `retry_at`: when the next fetch may
+    be made, aware UTC; None: at any time.
     """
 
     error: Exception
     start_over: bool = False
     own: bool = False
+    retry_at: datetime | None = None
 
 
 Outcome = Landed | Failed

@@ -4,52 +4,67 @@ import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
+from requestforge import instrumentation
+from requestforge._execution.backoff import Failures
+from requestforge._execution.births import Births, Rounds
+from requestforge._execution.epochs import LocalEpochs, SharedEpochs
 from requestforge._execution.flight import Flights
+from requestforge._execution.pauses import Window, remember, window
+from requestforge._execution.renewals import Renewals
 from requestforge._fork import renew_after_fork
-from requestforge.tokens import TokenData
+from requestforge.tokens import TokenData, is_usable
+
+_PAUSE = 1.0
+"""Seconds between two tries to store a token that the storage failed to keep."""
 
 
 class Home:
-    """What this process knows of one storage beyond what the storage holds."""
+    """What this process knows of one storage beyond what the storage holds.
+
+    What is noted of an entry is under its tag.
+    """
 
     def __init__(self) -> None:
         self.flights = Flights()
-        # Epochs that the storage does not hold: all of an unshared one, else those it failed to.
-        self.epochs: dict[str, str] = {}
+        self.failures = Failures()
+        self.renewals = Renewals()
+        self.local_epochs = LocalEpochs()
+        self.shared_epochs = SharedEpochs()
+        self.births = Births()
         # Tokens that the storage failed to keep, and the generations that they were to replace.
         self.kept: dict[str, tuple[TokenData, str | None]] = {}
-        # Keys whose record the storage failed to delete: without a generation it looks like new.
+        self._tried: dict[str, Window] = {}
+        # Entries whose record the storage failed to delete: without a generation it looks like new.
         self.doomed: set[str] = set()
-        # Tokens fetched here, where the storage keeps no more than a copy: for their monotonic end
-        # of use, and for the generation where it is lost.
-        self.born: dict[str, TokenData] = {}
-        # The last epoch read of a shared storage, for as long as it cannot be read.
-        self.known: dict[str, str] = {}
-        # The epoch in which a key was last written here, to tell an empty key from an invalid one.
+        # The epoch in which an entry was last written here, to tell an empty from an invalid one.
         self.filled: dict[str, str] = {}
         # What of the storage's faults the log was warned of.
         self.warned: set[str] = set()
-        # Counts what changes the answer of a read without changing the storage.
-        self.changes = 0
-        # No WeakSet: that cannot be read while another thread adds to it.
-        self._readers: weakref.WeakValueDictionary[int, _Reader] = weakref.WeakValueDictionary()
-
-    def tell_changes(self, reader: "_Reader") -> None:
-        """Call `reader.forget()` after every such change."""
-        self._readers[id(reader)] = reader
+        self._rounds = Rounds()
+        self.changes = object()
+        """Another one after each change of what a read answers that is no change of the storage."""
 
     def changed(self) -> None:
-        """Count such a change, and let no pipeline go on with what it has read before."""
-        self.changes += 1
-        references = self._readers.valuerefs()
-        for reader in [reader for each in references if (reader := each()) is not None]:
-            reader.forget()
+        """Take note of such a change."""
+        self.changes = object()
 
+    def keep(self, tag: str, token: TokenData, replaced: str | None) -> None:
+        """Have a token that the storage failed to put in place of that generation."""
+        reading = instrumentation.reading()
+        self.kept[tag] = (token, replaced)
+        for done in self._rounds.done(self.kept, lambda each: _is_worthless(each[0], reading)):
+            self.kept.pop(done, None)
+        self.changed()
 
-class _Reader(Protocol):
-    def forget(self) -> None: ...
+    def put_off(self, tag: str) -> None:
+        """Leave the storage alone for a while with the token that it failed to keep."""
+        remember(self._tried, tag, window(_PAUSE))
+
+    def is_due(self, tag: str) -> bool:
+        """Whether the storage may be tried again with that token."""
+        last = self._tried.get(tag)
+        return last is None or not last.holds
 
 
 class _Homes:
@@ -78,6 +93,11 @@ class _Homes:
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
+
+
+def _is_worthless(token: TokenData, reading: tuple[float, float, object]) -> bool:
+    """Whether a token is dead, and has no refresh token to outlive it."""
+    return not (token.refresh_token or is_usable(token, reading))
 
 
 def _itself(storage: object) -> object:

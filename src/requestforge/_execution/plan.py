@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
+from requestforge._execution.batches import Batch
 from requestforge._execution.cache import TokenCache
 from requestforge._execution.graph import invert, reachable, topological_order
 from requestforge._execution.keys import Entry
@@ -37,6 +38,8 @@ class Plan:
     lazy: bool
     lock_lease: timedelta | None
     wait_timeout: timedelta | None
+    refresh_ahead: timedelta | None
+    failure_backoff: bool
     entries: tuple[Entry, ...] = field(init=False)
     by_name: Mapping[str, Step] = field(init=False)
     _order: Mapping[str, int] = field(init=False)
@@ -51,10 +54,20 @@ class Plan:
         object.__setattr__(self, "_order", order)
         object.__setattr__(self, "_dependents", invert(depends_on))
 
-    def view(self) -> View:
-        """All records as they are now, in one read of the storage."""
-        landings = self.cache.flights.landings
-        return View(self.cache.read(self.entries), landings)
+    def view(self, batch: Batch | None = None) -> View:
+        """All records as that batch of them has them; None: as they are now, in one read."""
+        batch = batch or self.cache.batch(self.entries)
+        return View(self.cache.read(self.entries, batch), batch.landings)
+
+    def check_name(self, name: str) -> None:
+        """Refuse a name that no step has.
+
+        Raises:
+            ValueError: it is such a name.
+        """
+        if name not in self.by_name:
+            msg = f"There is no step {name!r}; the steps are {', '.join(self.by_name)}."
+            raise ValueError(msg)
 
     def cascade(self, name: str) -> list[str]:
         """The step and its transitive dependents, ancestors first."""
@@ -76,7 +89,13 @@ class Plan:
             self.by_name[name].entry: cause if name in named else "cascade"
             for name in sorted(affected, key=self._order.__getitem__)
         }
-        self.cache.invalidate(causes)
+        # A token that was refused may have come by a refresh token that is still good.
+        self.cache.invalidate(causes, self.redeeming if cause == "repair" else frozenset())
+
+    @property
+    def redeeming(self) -> frozenset[Entry]:
+        """The steps that know what to do with a refresh token."""
+        return frozenset(step.entry for step in self.steps if step.redeems)
 
     def wait_limit(self, step: Step) -> float:
         """Seconds that a thread waits for another one's fetch of the step."""

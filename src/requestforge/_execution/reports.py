@@ -1,5 +1,7 @@
 """What a pipeline tells observers: each event made only when somebody listens."""
 
+from collections.abc import Mapping
+
 from requestforge._redaction import error_text
 from requestforge.events import (
     InvalidationCause,
@@ -24,6 +26,8 @@ __all__ = ["Reports"]
 class Reports:
     """The events of the pipeline whose keys have that prefix."""
 
+    __slots__ = ("_pipeline",)
+
     def __init__(self, pipeline: str) -> None:
         self._pipeline = pipeline
 
@@ -39,6 +43,12 @@ class Reports:
                     ends_at=end_of_use(token),
                 )
             )
+
+    def hits(self, tokens: Mapping[str, TokenData]) -> None:
+        """Those tokens, by step, were served from the cache."""
+        if observers:
+            for step, token in tokens.items():
+                self.cached(step, token)
 
     def missed(
         self, step: str, reason: MissReason, token: TokenData | None, generation: str | None
@@ -90,8 +100,8 @@ class Reports:
         if observers:
             emit(StepFailed(at=now(), pipeline=self._pipeline, step=step, error=error_text(error)))
 
-    def refresh_failed(self, step: str, error: Exception) -> None:
-        """A refresh failed at that step."""
+    def refresh_failed(self, step: str, error: BaseException) -> None:
+        """A refresh or renewal failed at that step."""
         if observers:
             emit(
                 RefreshFailed(at=now(), pipeline=self._pipeline, step=step, error=error_text(error))

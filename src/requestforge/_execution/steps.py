@@ -1,7 +1,8 @@
 """A step as its pipeline uses it, whatever object the user gave for it."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +21,7 @@ class Step:
     there, later ones only on a TokenFetcherInterface.
     """
 
-    __slots__ = ("depends_on", "entry", "name", "source")
+    __slots__ = ("depends_on", "entry", "name", "needed_values", "source", "values")
 
     def __init__(self, source: Any, prefix: str) -> None:  # noqa: ANN401 - duck-typed
         """Read and check what does not change between fetches.
@@ -52,7 +53,18 @@ class Step:
             raise ValueError(msg)  # noqa: TRY004 - fixed as ValueError
         self.depends_on: tuple[str, ...] = tuple(depends_on or ())
         self.entry = Entry.of(prefix, self.name)
+        # Names of the values of a tenant that a fetch needs, and the values if it is for one.
+        is_own = isinstance(source, TokenFetcherInterface)
+        self.needed_values = frozenset(source._value_names if is_own else ())  # noqa: SLF001
+        self.values: Mapping[str, str] | None = None
         self.ttl  # noqa: B018 - checks it
+
+    def for_tenant(self, entry: Entry, values: Mapping[str, str]) -> "Step":
+        """The same step in another place, fetched with those values."""
+        step = object.__new__(Step)
+        step.source, step.name, step.depends_on = self.source, self.name, self.depends_on
+        step.needed_values, step.entry, step.values = self.needed_values, entry, values
+        return step
 
     @property
     def ttl(self) -> timedelta | None:
@@ -73,21 +85,42 @@ class Step:
             return self.source.fetch_timeout
         return timedelta(seconds=30)
 
-    def fetch(self, context: dict[str, TokenData] | None, old: TokenData | None) -> TokenData:
-        """A new token, by the refresh token of the old one if the step knows how to.
+    @property
+    def redeems(self) -> bool:
+        """Whether it knows what to do with a refresh token."""
+        source = self.source
+        if not isinstance(source, TokenFetcherInterface):
+            return False
+        return getattr(source.refresh, "__func__", None) is not TokenFetcherInterface.refresh
+
+    @property
+    def fetch_redeems(self) -> bool:
+        """Whether its `fetch`, too, redeems a refresh token, which may have successors by now."""
+        return isinstance(self.source, TokenFetcherInterface) and self.source._fetch_redeems  # noqa: SLF001 - the one reader
+
+    @property
+    def refresh_is_final(self) -> bool:
+        """Whether its `refresh` has tried all that there is before it fails."""
+        return isinstance(self.source, TokenFetcherInterface) and self.source._refresh_is_final  # noqa: SLF001 - the one reader
+
+    def fetch(
+        self, context: dict[str, TokenData] | None, old: TokenData | None = None
+    ) -> TokenData:
+        """A new token, by the refresh token of the old one if there is one.
+
+        An answer without a refresh token leaves the old one in force (RFC 6749 section 6).
 
         Raises:
             TypeError: the step gave something else.
         """
         source = self.source
-        if old is not None and old.refresh_token and isinstance(source, TokenFetcherInterface):
-            token: object = source.refresh(old, context)
-        else:
-            token = source.fetch(context)
+        token: object = source.fetch(context) if old is None else source.refresh(old, context)
         if not isinstance(token, TokenData):
             msg = f"fetch gave {type(token).__name__}, not TokenData."
             raise TypeError(msg)
-        return token
+        if old is None or token.refresh_token or self.refresh_is_final:
+            return token
+        return replace(token, refresh_token=old.refresh_token)
 
     def on_fetch_error(self, error: Exception, context: dict[str, TokenData] | None) -> None:
         """Tell the step of its failure; what it raises is logged."""

@@ -12,12 +12,14 @@ from requestforge.exceptions import (
     AuthenticationException,
     HttpClientException,
     HttpStatusException,
+    TokenRefreshException,
     status_exception,
 )
 from requestforge.models import HttpResponse
 from requestforge.tokens import AnswerKeys, TokenData, read_token
 
 _REDIRECTION = 3
+_CODE = re.compile(r"[a-z_]{1,40}")
 _CHALLENGE_ERROR = re.compile(r'(?i)\berror\s*=\s*"([^"]*)"')  # RFC 6750 section 3
 
 
@@ -25,18 +27,21 @@ def status_error(response: HttpResponse, secrets: Collection[str] = ()) -> HttpS
     """The error for an answer that is no 2xx.
 
     It says the status, and the sanitised `error` and `error_description` of RFC 6749 section 5.2.
+    Its `context` has the former as "error".
 
     Args:
         response: the answer.
         secrets: what it may repeat of the request, but the error may not.
     """
-    status = response.status_code
+    status, code = response.status_code, None
     if status // 100 == _REDIRECTION:
         text = f"The endpoint answered with status {status}, a redirect, which is not followed."
     else:
-        told = _told(response, secrets)
+        code, told = _told(response, secrets)
         text = f"The endpoint answered with status {status}{f': {told}' if told else ''}."
     error = status_exception(status, text)
+    if code is not None:
+        error.context["error"] = code
     error.retry_after = retry_after(response.headers)
     return error
 
@@ -50,6 +55,26 @@ def no_token(name: str, cause: HttpClientException | ValueError) -> Authenticati
     if seconds is not None:
         failure.retry_at = instrumentation.now() + timedelta(seconds=seconds)
     return failure
+
+
+def error_code(failure: BaseException | None) -> object:
+    """The error code (RFC 6749 section 5.2) that `status_error` has read in an answer, or None."""
+    return failure.context.get("error") if isinstance(failure, HttpStatusException) else None
+
+
+def refused_grant(failure: AuthenticationException) -> TokenRefreshException | None:
+    """The error for a refresh token that the server takes no more; None: the failure is another.
+
+    It is meant to be raised from its cause.
+    """
+    cause = failure.original_exception
+    if error_code(cause) != "invalid_grant":
+        return None
+    return TokenRefreshException(
+        f"{failure.message} The refresh token is refused; a new one is needed.",
+        cause,
+        service_name=failure.service_name,
+    )
 
 
 def token_in_body(
@@ -94,8 +119,11 @@ def token_in_header(
     )
 
 
-def _told(response: HttpResponse, secrets: Collection[str]) -> str:
-    """The error fields of RFC 6749 section 5.2, or the error code of a challenge (RFC 6750)."""
+def _told(response: HttpResponse, secrets: Collection[str]) -> tuple[str | None, str]:
+    """The error code, if it is one, and the text of the error fields of RFC 6749 section 5.2.
+
+    An answer without them may have the code in a challenge (RFC 6750 section 3).
+    """
     try:
         answer = parse_answer(response.content)
     except ValueError:
@@ -106,4 +134,7 @@ def _told(response: HttpResponse, secrets: Collection[str]) -> str:
         code = challenge[1] if challenge else None
     texts = (code, answer.get("error_description"))
     told = clean_text(": ".join(t for t in texts if isinstance(t, str)), secrets=secrets)
-    return told.rstrip(". ")
+    is_code = (
+        code is not None and _CODE.fullmatch(code) and clean_text(code, secrets=secrets) == code
+    )
+    return code if is_code else None, told.rstrip(". ")

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote_plus, unquote, unquote_plus, urlencode, urlsplit
 
 from requestforge._redaction import is_sensitive
-from requestforge._references import StepToken
+from requestforge._references import StepToken, StepValue
 from requestforge.exceptions import RequestBuildException
 from requestforge.models import HttpMethod, HttpRequest
 from requestforge.tokens import TokenData
@@ -172,7 +172,7 @@ def _pairs(data: Any) -> list[tuple[str, Any]]:  # noqa: ANN401
 
 
 def _scalar(name: str, value: object) -> str | bytes:
-    if isinstance(value, Mapping | list | tuple | StepToken):
+    if isinstance(value, Mapping | list | tuple | StepToken | StepValue):
         raise RequestBuildException(
             f"The field {name!r} is a {type(value).__name__}, which a form or a query cannot hold: "
             "send it as JSON."

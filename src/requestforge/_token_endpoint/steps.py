@@ -8,9 +8,15 @@ from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any
 
-from requestforge._origins import Origin, origin_of
-from requestforge._redaction import is_sensitive, mask_url
-from requestforge._references import fill, steps_in
+from requestforge._redaction import is_sensitive
+from requestforge._references import StepValue, fill, secret_values, steps_in, values_in
+from requestforge._token_endpoint.addresses import (
+    check_transport,
+    checked_base,
+    filled_base,
+    filled_endpoint,
+    shown,
+)
 from requestforge._token_endpoint.descriptions import Description
 from requestforge._token_endpoint.replies import no_token, status_error
 from requestforge._token_endpoint.requests import (
@@ -32,8 +38,6 @@ from requestforge.tokens import TokenData, with_effective_expiry
 Context = dict[str, TokenData] | None
 """The tokens of earlier steps by name, or None if there are none."""
 
-_CALLERS_LEVEL = 4
-
 _log = logging.getLogger("requestforge")
 
 
@@ -41,7 +45,7 @@ class HttpTokenFetcher(TokenFetcherInterface):
     """A step that asks a server; a subclass gives it a `name`, and a `fetch` that asks.
 
     Args:
-        base_url: absolute http or https URL.
+        base_url: absolute http or https URL, or a StepValue for it or a part of it.
         timeout: seconds for one attempt, from connecting to the last byte of the answer.
         verify_ssl: whether to verify certificates, or the path of a CA bundle.
         headers: sent with each request that has none of the same name.
@@ -54,9 +58,12 @@ class HttpTokenFetcher(TokenFetcherInterface):
         TypeError: a `verify_ssl` that is neither a bool nor a string.
     """
 
+    # Of the call of the subclass's constructor, which a warning is about.
+    _callers_level = 4
+
     def __init__(
         self,
-        base_url: str,
+        base_url: str | StepValue,
         timeout: float = 30.0,
         verify_ssl: bool | str = True,
         headers: Mapping[str, str] | None = None,
@@ -65,15 +72,17 @@ class HttpTokenFetcher(TokenFetcherInterface):
         require_tls: bool = False,
     ) -> None:
         whose = self._whose()
-        origin = _checked_origin(base_url, whose)
+        origin = checked_base(base_url, whose)
         _check_timeout(timeout, whose)
         _check_verify(verify_ssl, whose)
-        reason = insecurity(origin, verify_ssl)
-        if reason is not None:
+        reason = None if origin is None else insecurity(origin, verify_ssl)
+        if origin is not None and reason is not None:
             if require_tls:
                 raise ValueError(f"{whose} has require_tls, but: {reason}")
-            warn_once(origin, reason, stacklevel=_CALLERS_LEVEL)
+            warn_once(origin, reason, stacklevel=self._callers_level)
         self._base_url = base_url
+        self._verify_ssl = verify_ssl
+        self._require_tls = require_tls
         self._timeout = float(timeout)
         self._headers = dict(headers or {})
         self._retry_strategy = retry_strategy
@@ -83,7 +92,7 @@ class HttpTokenFetcher(TokenFetcherInterface):
     @property
     def fetch_timeout(self) -> timedelta:
         """The longest that `fetch` takes: all its attempts, and the longest waits between them."""
-        request = HttpRequest(HttpMethod.POST, self._base_url)
+        request = HttpRequest(HttpMethod.POST, shown(self._base_url))
         return longest_fetch(self._timeout, request, self._retry_strategy)
 
     def close(self) -> None:
@@ -114,8 +123,12 @@ class HttpTokenFetcher(TokenFetcherInterface):
             SSLException: the TLS handshake failed, or the certificate was refused.
             ConnectionException: no connection, or one that broke.
             HttpClientException: the body is longer than 1 MiB, or not encoded as it says.
+            DependencyException: the base URL is a value of a tenant, and there is none.
         """
-        url = endpoint_url(self._base_url, endpoint)
+        base_url = self._filled_base()
+        if base_url is not self._base_url:
+            check_transport(base_url, self._verify_ssl, require_tls=self._require_tls)
+        url = endpoint_url(base_url, endpoint)
         sent = merged_headers(self._headers, headers or {})
         request = write_request(method_of(method), url, sent, data, json_data)
         if request.method is HttpMethod.GET:
@@ -126,6 +139,16 @@ class HttpTokenFetcher(TokenFetcherInterface):
 
     def _whose(self) -> str:
         return type(self).__name__
+
+    @property
+    def _value_names(self) -> Iterable[str]:
+        return values_in(self._base_url)
+
+    def _filled_base(self) -> str:
+        """The base URL, that of the tenant if it is a value."""
+        if isinstance(self._base_url, str):
+            return self._base_url
+        return filled_base(self._base_url, self.name)
 
     def _warn_of_secrets(self, names: Iterable[str]) -> None:
         for name in sorted(names):
@@ -157,7 +180,7 @@ class EndpointFetcher(HttpTokenFetcher):
         )
         whose = self._whose()
         self._method = method_of(arguments["method"], whose)
-        self._endpoint: str = arguments["endpoint"]
+        self._endpoint: str | StepValue = arguments["endpoint"]
         self._request_headers = _copied("request_headers", arguments, whose)
         self._request_data = _copied("request_data", arguments, whose)
         self._ttl = _checked_ttl(arguments["ttl"], whose)
@@ -188,7 +211,7 @@ class EndpointFetcher(HttpTokenFetcher):
             "request_headers": deepcopy(self._request_headers),
             "request_data": deepcopy(self._request_data),
             "depends_on": list(self._depends_on),
-            "url": endpoint_url(self._base_url, self._endpoint),
+            "url": endpoint_url(shown(self._base_url), shown(self._endpoint)),
         }
         # What was not given is not made up.
         facts.update({name: None for name, value in self._arguments.items() if value is None})
@@ -201,8 +224,8 @@ class EndpointFetcher(HttpTokenFetcher):
             context: the tokens of earlier steps by name.
 
         Raises:
-            DependencyException: the request refers to a step whose token is not in the context;
-                nothing was sent.
+            DependencyException: the request refers to a step whose token is not in the context, or
+                to a value that the tenant lacks; nothing was sent.
             AuthenticationException: there was no answer, or none with a token; `service_name` is
                 the name of the step.
         """
@@ -237,12 +260,16 @@ class EndpointFetcher(HttpTokenFetcher):
         data: dict[str, Any] = fill(self._request_data, context, self._name)
         return data
 
+    @property
+    def _value_names(self) -> Iterable[str]:
+        sent = (self._endpoint, self._request_headers, self._request_data)
+        return (*super()._value_names, *values_in(sent))
+
     def _outcome(
         self, headers: Mapping[str, str], data: object, context: Context
     ) -> TokenData | HttpClientException | ValueError:
-        url = endpoint_url(self._base_url, self._endpoint)
-        request = HttpRequest(self._method, url, headers=headers, data=data)
         try:
+            request = HttpRequest(self._method, self._url(), headers=headers, data=data)
             response, sent_at = send_with_retries(
                 lambda: self._send(headers, data), request, self._retry_strategy
             )
@@ -259,7 +286,7 @@ class EndpointFetcher(HttpTokenFetcher):
         return with_effective_expiry(token, self._ttl, sent_at)
 
     def _send(self, headers: Mapping[str, str], data: object) -> HttpResponse:
-        return self._make_request(self._method, self._endpoint, headers=headers, data=data)
+        return self._make_request(self._method, self._filled_endpoint(), headers=headers, data=data)
 
     @abstractmethod
     def _read_token(self, response: HttpResponse, sent_at: datetime) -> TokenData:
@@ -268,21 +295,17 @@ class EndpointFetcher(HttpTokenFetcher):
     def _secrets(
         self, headers: Mapping[str, str], data: object, context: Context
     ) -> frozenset[str]:
-        url = endpoint_url(self._base_url, self._endpoint)
-        return secrets_of(url, merged_headers(self._headers, headers), data, context)
+        sent = secrets_of(self._url(), merged_headers(self._headers, headers), data, context)
+        return sent | secret_values()
+
+    def _url(self) -> str:
+        return endpoint_url(self._filled_base(), self._filled_endpoint())
+
+    def _filled_endpoint(self) -> str:
+        return filled_endpoint(self._endpoint, self._name)
 
     def _whose(self) -> str:
         return f"Step {self._name!r}"
-
-
-def _checked_origin(base_url: object, whose: str) -> Origin:
-    origin = origin_of(base_url) if isinstance(base_url, str) else None
-    if origin is None or not str(base_url).isprintable():
-        shown = mask_url(str(base_url))
-        raise ValueError(
-            f"base_url of {whose} is {shown!r}; it must be an absolute http or https URL."
-        )
-    return origin
 
 
 def _check_timeout(timeout: object, whose: str) -> None:

@@ -23,11 +23,13 @@ class TokenSession(requests.Session):
 
     Args:
         verify: whether to verify certificates, or the path of a CA bundle.
+        cert: the certificate to show: the path of a file with its key, or the paths of both.
     """
 
-    def __init__(self, verify: bool | str) -> None:
+    def __init__(self, verify: bool | str, cert: str | tuple[str, str] | None) -> None:
         super().__init__()
         self.verify = verify
+        self.cert = cert
         adapter = TransportAdapter()
         self.mount("https://", adapter)
         self.mount("http://", adapter)
@@ -50,7 +52,7 @@ class TokenSession(requests.Session):
                 requests.Request(method.value, url, headers=dict(headers), data=body)
             )
             settings = self.merge_environment_settings(
-                prepared.url, {}, stream=True, verify=self.verify, cert=None
+                prepared.url, {}, stream=True, verify=self.verify, cert=self.cert
             )
             with self.send(prepared, timeout=timeout, allow_redirects=False, **settings) as answer:
                 content = _content(answer)

@@ -21,10 +21,14 @@ class TokenTransport:
 
     Args:
         verify: whether to verify certificates, or the path of a CA bundle.
+        cert: the certificate to show: the path of a file with its key, or the paths of both.
     """
 
-    def __init__(self, verify: bool | str = True) -> None:
+    def __init__(
+        self, verify: bool | str = True, cert: str | tuple[str, str] | None = None
+    ) -> None:
         self._verify = verify
+        self._cert = cert
         self.after_fork()
         renew_after_fork(self)
 
@@ -85,13 +89,13 @@ class TokenTransport:
     def _opened(self) -> "TokenSession":
         with self._lock:
             if self._session is None:
-                self._session = _open_session(self._verify)
+                self._session = _open_session(self._verify, self._cert)
             return self._session
 
 
-def _open_session(verify: bool | str) -> "TokenSession":
+def _open_session(verify: bool | str, cert: str | tuple[str, str] | None) -> "TokenSession":
     # Loads requests, which costs more than all of the library.
     with importing:
         from requestforge._transport.token_session import TokenSession  # noqa: PLC0415
 
-    return TokenSession(verify)
+    return TokenSession(verify, cert)

@@ -13,6 +13,7 @@ from rich.text import Text
 from requestforge import __version__
 from requestforge.cli.demo import Report, Row, run_demo
 from requestforge.cli.fake_auth import fake_auth
+from requestforge.cli.tokens import inspect, invalidate
 
 
 @click.group()
@@ -22,6 +23,8 @@ def cli() -> None:
 
 
 cli.add_command(fake_auth)
+cli.add_command(inspect)
+cli.add_command(invalidate)
 
 
 @cli.command()

@@ -3,19 +3,15 @@
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from random import uniform
-from threading import Event
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from requestforge.instrumentation import real_monotonic
+from requestforge.storage._polling import poll
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
-
-T = TypeVar("T")
 
 _LONGEST_GUARD = 2.0
 """Seconds to wait for others who change a file: that takes them well under a millisecond each."""
@@ -93,28 +89,6 @@ def try_lock(path: Path) -> "BaseFileLock | None":
     except Timeout:
         return None
     return lock
-
-
-def poll(
-    attempt: Callable[[], T | None], seconds: float, *, first: float, longest: float
-) -> T | None:
-    """What the attempt gives at last, or None if it still gives None after so many real seconds.
-
-    Args:
-        attempt: called at least once.
-        seconds: how long to go on; real ones, as for every wait on others.
-        first: seconds of the first pause, jittered like all of them.
-        longest: seconds of the longest pause.
-    """
-    give_up = real_monotonic() + seconds
-    pause = first
-    while (gained := attempt()) is None:
-        left = give_up - real_monotonic()
-        if left <= 0:
-            return None
-        Event().wait(min(left, uniform(pause / 2, pause)))  # noqa: S311 - jitter
-        pause = min(1.5 * pause, longest)
-    return gained
 
 
 def _make(path: Path) -> None:

@@ -10,11 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from requestforge.instrumentation import real_monotonic
-from requestforge.storage._files import guarded, poll, replace_file, try_lock
+from requestforge.storage._files import guarded, replace_file, try_lock
+from requestforge.storage._polling import poll
 
 _TOLD = re.compile(rb"([0-9a-f]{16}) ([0-9]+\.[0-9]{6})")
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.004, 0.025
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.004, 0.025
 """Seconds between two tries for a lock that is held."""
 
 
@@ -47,7 +48,7 @@ def leased(files: LeaseFiles, lease: timedelta, wait: timedelta) -> Iterator[boo
         held = poll(
             lambda: _take(files, lease.total_seconds()),
             wait.total_seconds(),
-            first=_FIRST_PAUSE,
+            first=_SHORTEST_PAUSE,
             longest=_LONGEST_PAUSE,
         )
         if held is not None:

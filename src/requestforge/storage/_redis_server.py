@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from requestforge._fork import importing, renew_after_fork
 from requestforge.exceptions import TokenStorageException
 from requestforge.instrumentation import real_monotonic
+from requestforge.storage._redis_wire import Packer
 
 if TYPE_CHECKING:
     import redis
@@ -169,6 +170,7 @@ def _opened(url: str) -> "redis.Redis":
             # after a timeout, which would double what a dead server costs.
             retry=Retry(NoBackoff(), 1, supported_errors=(exceptions.ConnectionError,)),
             retry_on_error=[exceptions.ReadOnlyError],
+            command_packer=Packer(),
         )
     except ValueError:
         pass  # its text may be a part of the password

@@ -7,19 +7,20 @@ import pickle
 import re
 import secrets
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
-from random import uniform
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from requestforge._looking import noted
 from requestforge.events import StorageFailed
 from requestforge.exceptions import TokenStorageException
 from requestforge.instrumentation import emit, now, real_monotonic
 from requestforge.interfaces import TokenStorageInterface
+from requestforge.storage._polling import poll
+from requestforge.storage._readings import Readings
 from requestforge.tokens import TokenData, end_of_use
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ _LONGEST_KEY = 250
 _UNSAFE = re.compile("[\x00-\x20\x7f\ud800-\udfff]")
 _HASHED = re.compile(r"#sha256-[0-9a-f]{64}\Z")
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 """Seconds between two tries for a lock that is held."""
 
 _MOST_UNEXPLAINED = 5
@@ -90,6 +91,7 @@ class DjangoCacheTokenStorage(TokenStorageInterface):
     def __init__(self, cache_alias: str = "default", key_prefix: str = "token") -> None:
         self._cache_alias = cache_alias
         self._key_prefix = key_prefix
+        self._readings: Readings[dict[str, object]] = Readings()
 
     def __repr__(self) -> str:
         return (
@@ -145,6 +147,10 @@ class DjangoCacheTokenStorage(TokenStorageInterface):
 
     def get_many(self, keys: Iterable[str]) -> dict[str, TokenData]:
         """The tokens of those keys that have one, in one read of the cache."""
+        return dict(self.content_of(tuple(keys)))
+
+    def content_of(self, keys: tuple[str, ...]) -> Mapping[str, TokenData]:
+        """The same as `get_many`, and the same object as long as the cache holds the same text."""
         cache = self._cache()
         by_cache_key = {self._cache_key(cache, key): key for key in keys}
         if not by_cache_key:  # Redis refuses to read nothing
@@ -156,11 +162,18 @@ class DjangoCacheTokenStorage(TokenStorageInterface):
                 records = None
         if records is None:  # one by one, so that only what cannot be read is lost
             return super().get_many(by_cache_key.values())
-        found = (
+        last = self._readings.last(keys)
+        if last is not None and last.source == records:
+            return last.found
+        read = (
             (by_cache_key[cache_key], self._token(by_cache_key[cache_key], record))
             for cache_key, record in records.items()
         )
-        return {key: token for key, token in found if token is not None}
+        found = {key: token for key, token in read if token is not None}
+        # Else the same again has to be deleted again; and a dict may be changed in its place.
+        if len(found) == len(records) and all(isinstance(each, str) for each in records.values()):
+            self._readings.remember(keys, records, found)
+        return found
 
     def delete_many(self, keys: Iterable[str]) -> None:
         """Remove the tokens of those keys, in one command where the cache has one."""
@@ -217,6 +230,8 @@ class DjangoCacheTokenStorage(TokenStorageInterface):
             data = json.loads(record) if isinstance(record, str | bytes) else record
             return TokenData.from_dict(data)
         except (ValueError, RecursionError):
+            if noted(key):
+                return None
             # Not chained to anything: the parser's error holds the whole text.
             self.delete(key)
         error = "The cache held something else than a token; it was deleted."
@@ -267,14 +282,18 @@ def _seconds_early(cache: "BaseCache") -> int | None:
 
 def _acquire(cache: "BaseCache", name: str, owner: str, timeout: int, wait: float) -> float | None:
     """The instant (real monotonic seconds) since when we hold the lock; None: another does."""
-    give_up = real_monotonic() + wait
-    pause = _FIRST_PAUSE
-    unexplained = 0
-    while True:
+    refused, unexplained = False, 0
+
+    def attempt() -> float | None:
+        nonlocal refused, unexplained
+        # Many may read a database at a time, while one may write.
+        if refused and cache.get(name) is not None:
+            unexplained = 0
+            return None
         asked = real_monotonic()
         if cache.add(name, owner, timeout):
             return asked
-        holder = cache.get(name)
+        refused, holder = True, cache.get(name)
         # A client that repeats a command after a lost answer is refused by its own lock.
         if holder == owner:
             return asked
@@ -283,11 +302,9 @@ def _acquire(cache: "BaseCache", name: str, owner: str, timeout: int, wait: floa
         if unexplained == _MOST_UNEXPLAINED:
             msg = "It refuses a lock that nobody holds."
             raise RuntimeError(msg)
-        left = give_up - real_monotonic()
-        if left <= 0:
-            return None
-        Event().wait(min(left, uniform(pause / 2, pause)))  # noqa: S311 - jitter
-        pause = min(1.5 * pause, _LONGEST_PAUSE)
+        return None
+
+    return poll(attempt, wait, first=_SHORTEST_PAUSE, longest=_LONGEST_PAUSE)
 
 
 def _release(cache: "BaseCache", name: str, owner: str) -> None:

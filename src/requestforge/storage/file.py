@@ -3,19 +3,22 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import timedelta
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
 from requestforge._fork import importing
+from requestforge._looking import noted
 from requestforge.events import StorageFailed
 from requestforge.exceptions import TokenStorageException
 from requestforge.instrumentation import emit, now
 from requestforge.interfaces import TokenStorageInterface
 from requestforge.storage._files import guarded, private_directory, replace_file
 from requestforge.storage._leases import LeaseFiles, leased
+from requestforge.storage._readings import Readings
 from requestforge.tokens import TokenData
 
 __all__ = ["FileTokenStorage"]
@@ -47,6 +50,7 @@ class FileTokenStorage(TokenStorageInterface):
         # Wherever the process goes later, and whatever becomes of its home.
         self._directory = Path(directory).expanduser().absolute()
         private_directory(self._directory)
+        self._readings: Readings[list[bytes | None]] = Readings()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._directory)!r})"
@@ -61,6 +65,29 @@ class FileTokenStorage(TokenStorageInterface):
         if token is None and found:
             self._discard(key)
         return token
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, TokenData]:
+        """The tokens of those keys that have one."""
+        return dict(self.content_of(tuple(keys)))
+
+    def content_of(self, keys: tuple[str, ...]) -> Mapping[str, TokenData]:
+        """The same as `get_many`, and the same object as long as the files hold the same."""
+        contents = [self._content(key) for key in keys]
+        last = self._readings.last(keys)
+        if last is not None and last.source == contents:
+            return last.found
+        found: dict[str, TokenData] = {}
+        discarded = False
+        for key, content in zip(keys, contents, strict=True):
+            token = None if content is None else _token(key, content)
+            if token is not None:
+                found[key] = token
+            elif content is not None:
+                self._discard(key)
+                discarded = True
+        if not discarded:  # else the same again has to be deleted again
+            self._readings.remember(keys, contents, found)
+        return found
 
     def set(self, key: str, token: TokenData) -> None:
         """Keep the token, in place of any other under that key.
@@ -130,6 +157,13 @@ class FileTokenStorage(TokenStorageInterface):
             return None, False
         return _token(key, content), True
 
+    def _content(self, key: str) -> bytes | None:
+        with self._reporting("read", key):
+            try:
+                return self._file(key).read_bytes()
+            except FileNotFoundError:
+                return None
+
     def _write(self, key: str, token: TokenData) -> None:
         record = json.dumps({"key": key, **token.to_dict()}).encode()
         # What can be fetched again is not worth waiting for the disk.
@@ -138,6 +172,8 @@ class FileTokenStorage(TokenStorageInterface):
 
     def _discard(self, key: str) -> None:
         """Delete a record that was not understood, unless another has come in its place."""
+        if noted(key):
+            return
         # Undeleted it is a miss all the same.
         with suppress(TokenStorageException), self._changing("delete", key):
             if self._read(key) == (None, True):
@@ -165,13 +201,17 @@ class FileTokenStorage(TokenStorageInterface):
             raise TokenStorageException(msg, error) from error
 
     def _file(self, key: str, suffix: str = ".json") -> Path:
-        """A file of the key: a readable start, and a hash that keeps all keys apart.
+        return self._directory / f"{_file_name(key)}{suffix}"
 
-        File systems differ in the characters, the lengths and the cases that they tell apart.
-        """
-        start = re.sub(r"[^a-z0-9-]+", "_", key[:200].lower())[:40]
-        name = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-        return self._directory / f"{start}-{name}{suffix}"
+
+@lru_cache(maxsize=4096)
+def _file_name(key: str) -> str:
+    """What the files of a key are called: a readable start, and a hash that keeps all keys apart.
+
+    File systems differ in the characters, the lengths and the cases that they tell apart.
+    """
+    start = re.sub(r"[^a-z0-9-]+", "_", key[:200].lower())[:40]
+    return f"{start}-{sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def _token(key: str, content: bytes) -> TokenData | None:

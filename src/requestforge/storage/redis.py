@@ -5,19 +5,21 @@ import logging
 import math
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from random import uniform
-from threading import Event
 from typing import TYPE_CHECKING, NoReturn
 
+from requestforge._looking import noted
 from requestforge.events import StorageFailed
 from requestforge.exceptions import TokenStorageException
-from requestforge.instrumentation import emit, now, real_monotonic
+from requestforge.instrumentation import emit, now
 from requestforge.interfaces import TokenStorageInterface
+from requestforge.storage._polling import poll
+from requestforge.storage._readings import Readings
 from requestforge.storage._redis_server import RedisServer
+from requestforge.storage._staleness import Versions
 from requestforge.tokens import TokenData, end_of_use
 
 if TYPE_CHECKING:
@@ -55,9 +57,6 @@ return redis.call('GET', KEYS[1]) == ARGV[1] and 1 or 0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.25
 """Seconds between two tries for a lock that is held."""
 
-_MOST_READINGS = 1000
-"""So many readings are remembered at once."""
-
 
 class RedisTokenStorage(TokenStorageInterface):
     """Tokens as JSON text in Redis or Valkey, for every host that uses the server.
@@ -70,12 +69,16 @@ class RedisTokenStorage(TokenStorageInterface):
         url: `redis://`, `rediss://` (TLS) or `unix://`, for a client of the storage's own.
         key_prefix: sets the keys of this storage apart from others on the server.
         refresh_ttl: how long a refresh token outlives its token.
+        max_staleness: for so long pipelines serve what they have read without asking Redis again.
+            What this storage object changes counts at once; an invalidation by another process or
+            storage object is seen so much later. None: each call of a pipeline asks.
 
     Raises:
         ImportError: redis-py is not installed.
-        TypeError: `client` is one for asyncio, or `refresh_ttl` no timedelta.
+        TypeError: `client` is one for asyncio, or a duration no timedelta.
         ValueError: there are both `client` and `url`, or neither; `url` is none of Redis;
-            `key_prefix` begins with a brace; `refresh_ttl` is negative.
+            `key_prefix` begins with a brace; `refresh_ttl` is negative; `max_staleness` is not
+            positive.
         TokenStorageException: at any use; the server failed, or could not be reached less than a
             second ago.
     """
@@ -87,13 +90,23 @@ class RedisTokenStorage(TokenStorageInterface):
         url: str | None = None,
         key_prefix: str = "token",
         refresh_ttl: timedelta = timedelta(days=30),
+        max_staleness: timedelta | None = None,
     ) -> None:
         _check(key_prefix, refresh_ttl)
         self._key_prefix = key_prefix
         self._refresh_ttl = refresh_ttl
+        self._versions = None if max_staleness is None else Versions(max_staleness)
         self._server = RedisServer(client, url)
-        # By the keys that were asked for. It saves no command, but reading the same records again.
-        self._readings: dict[tuple[str, ...], _Reading] = {}
+        # They save no command, but reading the same records again.
+        self._readings: Readings[_Records] = Readings()
+
+    @property
+    def content_version(self) -> int | None:  # type: ignore[override]  # nobody sets it from outside
+        """A count of the changes made here, and of the times that `max_staleness` has passed.
+
+        None without such a time: others may change what Redis holds at any moment.
+        """
+        return None if self._versions is None else self._versions.present()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(key_prefix={self._key_prefix!r})"
@@ -116,7 +129,7 @@ class RedisTokenStorage(TokenStorageInterface):
         Redis drops it once it has expired; later, by `refresh_ttl`, if it has a refresh token.
         """
         record = _record(key, token)
-        self._server.run("write", [key], "SET", self._name(key), record, *self._life(token))
+        self._change("write", [key], "SET", self._name(key), record, *self._life(token))
 
     def delete(self, key: str) -> None:
         """Remove the token, if there is one."""
@@ -131,27 +144,33 @@ class RedisTokenStorage(TokenStorageInterface):
 
         On a cluster that holds for the keys of one pipeline; it is one for each of several.
         """
-        keys = tuple(keys)
-        before = self._readings.get(keys)
-        batches = self._batches(keys) if before is None else before.batches
-        records = [record for batch in batches for record in self._records("read", batch)]
-        if before is not None and before.records == records:
-            return dict(before.found)
+        return dict(self.content_of(tuple(keys)))
+
+    def content_of(self, keys: tuple[str, ...]) -> Mapping[str, TokenData]:
+        """The same as `get_many`, and the same object as long as Redis holds the same."""
+        last = self._readings.last(keys)
+        reads = self._reads(keys) if last is None else last.source.reads
+        if len(reads) == 1:
+            records = self._records("read", reads[0])
+        else:
+            records = [record for read in reads for record in self._records("read", read)]
+        if last is not None and last.source.records == records:
+            return last.found
         found = {}
-        named = (key for batch in batches for key in batch.values())
+        named = (key for read in reads for key in read.keys)
         for key, record in zip(named, records, strict=True):
             token = None if record is None else self._token(key, record)
             if token is not None:
                 found[key] = token
-        if len(self._readings) >= _MOST_READINGS:
-            self._readings = {}
-        self._readings[keys] = _Reading(batches, records, found)
-        return dict(found)
+        if len(found) == len(records) - records.count(None):
+            self._readings.remember(keys, _Records(reads, records), found)
+        # Else not remembered: the same again has to be deleted again.
+        return found
 
     def delete_many(self, keys: Iterable[str]) -> None:
         """Remove the tokens of those keys, in as many commands as `get_many` takes."""
-        for batch in self._batches(tuple(keys)):
-            self._server.run("delete", batch.values(), "DEL", *batch)
+        for read in self._reads(tuple(keys)):
+            self._change("delete", read.keys, "DEL", *read.command[1:])
 
     def compare_and_set(self, key: str, token: TokenData, generation: str | None) -> bool:
         """Set the token if the present one has that generation, atomically; whether that is so.
@@ -210,18 +229,14 @@ class RedisTokenStorage(TokenStorageInterface):
     def _acquired(
         self, key: str, name: bytes, owner: bytes, lease: timedelta, wait: timedelta
     ) -> bool:
-        began = real_monotonic()
         milliseconds = max(1, math.ceil(lease / timedelta(milliseconds=1)))
-        while not self._server.run("lock", [key], "EVAL", _LOCK, 1, name, owner, milliseconds):
-            waited = real_monotonic() - began
-            left = wait.total_seconds() - waited
-            if left <= 0:
-                return False
-            # So nobody comes later than need be by more than a fourth, and a long wait costs the
-            # server little.
-            pause = min(max(waited / 4, _SHORTEST_PAUSE), _LONGEST_PAUSE)
-            Event().wait(min(left, uniform(pause / 2, pause)))  # noqa: S311 - jitter
-        return True
+
+        def attempt() -> bool | None:
+            command = ("EVAL", _LOCK, 1, name, owner, milliseconds)
+            return bool(self._server.run("lock", [key], *command)) or None
+
+        seconds = wait.total_seconds()
+        return poll(attempt, seconds, first=_SHORTEST_PAUSE, longest=_LONGEST_PAUSE) is not None
 
     def _release(self, key: str, name: bytes, owner: bytes) -> None:
         try:
@@ -236,24 +251,31 @@ class RedisTokenStorage(TokenStorageInterface):
 
     def _present(self, attempt: str, key: str) -> tuple[bytes, TokenData | None]:
         """The record under a key, empty if there is none, and the token that can be read of it."""
-        [record] = self._records(attempt, {self._name(key): key})
+        [record] = self._records(attempt, _Read.of({self._name(key): key}))
         return record or b"", None if record is None else _read(record)
 
-    def _records(self, attempt: str, batch: Mapping[bytes, str]) -> list[bytes | None]:
-        # redis-py decodes nothing then, whatever its client is set to: one record that is no text
-        # would be an error for all. It wants the keys by name for its cache on this side.
+    def _records(self, attempt: str, read: "_Read") -> list[bytes | None]:
         records: list[bytes | None] = self._server.run(
-            attempt, batch.values(), "MGET", *batch, keys=list(batch), NEVER_DECODE=True
+            attempt, read.keys, *read.command, **read.options
         )
         return records
 
     def _run(self, script: str, attempt: str, key: str, *arguments: bytes | int) -> bool:
         name = self._name(key)
-        return bool(self._server.run(attempt, [key], "EVAL", script, 1, name, *arguments))
+        return bool(self._change(attempt, [key], "EVAL", script, 1, name, *arguments))
+
+    def _change(self, attempt: str, keys: Collection[str], *command: bytes | str | int) -> object:
+        """The answer to a command that changes records."""
+        try:
+            return self._server.run(attempt, keys, *command)
+        finally:
+            # Also if it failed: the server may have got it. Not before it: others read meanwhile.
+            if self._versions is not None:
+                self._versions.begin()
 
     def _token(self, key: str, record: bytes) -> TokenData | None:
         token = _read(record)
-        if token is None:
+        if token is None and not noted(key):
             with suppress(TokenStorageException):  # a replica, say: it goes on counting as none
                 self._run(_DELETE, "delete", key, record)
             error = "Redis held something else than a token."
@@ -271,14 +293,14 @@ class RedisTokenStorage(TokenStorageInterface):
         tag, rest = (head, f":{rest}") if colon else ("", head)
         return f"{{{self._key_prefix}:{tag}}}{rest}".encode("utf-8", "surrogatepass")
 
-    def _batches(self, keys: Sequence[str]) -> list[dict[bytes, str]]:
-        """Names that one command may hold, with their keys; none at all makes no batch."""
+    def _reads(self, keys: Sequence[str]) -> list["_Read"]:
+        """The commands that read those keys; none at all make no command."""
         batches: dict[bytes, dict[bytes, str]] = {}
         for key in keys:
             name = self._name(key)
             tag = name.partition(b"}")[0] if self._server.is_cluster else b""
             batches.setdefault(tag, {})[name] = key
-        return list(batches.values())
+        return [_Read.of(batch) for batch in batches.values()]
 
     def _life(self, token: TokenData) -> tuple[bytes | int, ...]:
         """Options of SET for how long Redis keeps a token."""
@@ -292,13 +314,29 @@ class RedisTokenStorage(TokenStorageInterface):
         return b"EX", seconds
 
 
-@dataclass(frozen=True, slots=True, repr=False)  # records are secrets
-class _Reading:
-    """What Redis held under some keys: the records in the order of the batches, and the tokens."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A command that reads those keys, ready for redis-py."""
 
-    batches: list[dict[bytes, str]]
+    keys: tuple[str, ...]
+    command: tuple[bytes | str, ...]
+    options: Mapping[str, object]
+
+    @classmethod
+    def of(cls, batch: Mapping[bytes, str]) -> "_Read":
+        """One for the keys by name."""
+        # redis-py decodes nothing then, whatever its client is set to: one record that is no text
+        # would be an error for all. It wants the keys by name for its cache on this side.
+        options = {"keys": list(batch), "NEVER_DECODE": True}
+        return cls(tuple(batch.values()), ("MGET", *batch), options)
+
+
+@dataclass(frozen=True, slots=True, repr=False)  # records are secrets
+class _Records:
+    """What Redis held, in the order of the keys of those commands."""
+
+    reads: list[_Read]
     records: list[bytes | None]
-    found: dict[str, TokenData]
 
 
 def _check(key_prefix: str, refresh_ttl: object) -> None:
