@@ -111,7 +111,7 @@ def value_of(reference: StepValue, step: str | None = None) -> str:
     how = "no tenant" if values is None else "a tenant without it"
     raise DependencyException(
         f"{who} needs the value {reference.name!r} of a tenant, but is fetched for {how}: execute "
-        f"`pipeline.for_tenant(tenant, {reference.name}=...)`.",
+        "what `pipeline.for_tenant` gives.",
         service_name=step,
     )
 

@@ -31,7 +31,9 @@ def password(server: Server, **options: Any) -> PasswordFetcher:  # noqa: ANN401
 
 def test_client_credentials(server: Server, clock: CallingClock) -> None:
     """A client's token for itself, with the lifetime and the scope that the server granted."""
-    step = ClientCredentialsFetcher("app", server.url, "app", client_auth=CLIENT, scope="read write")
+    step = ClientCredentialsFetcher(
+        "app", server.url, "app", client_auth=CLIENT, scope="read write"
+    )
     token = step.fetch()
     assert (token.token_type, token.scope, token.refresh_token) == ("Bearer", "read write", None)
     assert token.expires_at == clock.now() + timedelta(hours=1)
@@ -137,9 +139,7 @@ def test_a_pipeline_redeems_the_refresh_token_of_a_password(
     assert server.seen == [("password", 200)] + [("refresh_token", 200)] * 2
 
 
-def test_a_revoked_family_is_replaced_by_the_own_grant(
-    server: Server, clock: CallingClock
-) -> None:
+def test_a_revoked_family_is_replaced_by_the_own_grant(server: Server, clock: CallingClock) -> None:
     """A refresh token that the provider has withdrawn leads to the password, in the same call."""
     pipeline = TokenFetchPipeline([password(server)], InMemoryTokenStorage())
     pipeline.execute()

@@ -85,7 +85,7 @@ def test_everything_cached_takes_one_batched_read(app: CountingStep, user: Count
     pipeline.execute()
     storage.calls.clear()
     pipeline.execute()
-    assert storage.calls == [("get_many", "app#epoch,user#epoch,app,user")]
+    assert storage.calls == [("get_many", "user#epoch,app#epoch,app,user")]
 
 
 def test_an_unshared_storage_is_read_without_epochs(app: CountingStep, user: CountingStep) -> None:

@@ -1,10 +1,10 @@
 """A process of its own whose threads use a pipeline without a pause, and watch what they get.
 
-Its argument is JSON: the storage and its arguments, a file with two numbers, and how many threads to
-use. The first number counts the invalidations that were begun, the second those that have returned.
-A token is the first number as it was when the oldest fetch behind it began. A line on stdin ends it;
-it answers with a line of JSON: how many executions there were, and those whose token was from before
-an invalidation that had returned.
+Its argument is JSON: the storage and its arguments, a file with two numbers, and how many threads
+to use. The first number counts the invalidations that were begun, the second those that have
+returned. A token is the first number as it was when the oldest fetch behind it began. A line on
+stdin ends it; it answers with a line of JSON: how many executions there were, and those whose token
+was from before an invalidation that had returned.
 """
 
 import json

@@ -36,7 +36,9 @@ class ForeignError(Exception):
 
 REFUSALS: dict[str, Callable[[], Exception]] = {
     "a fetcher of the library": lambda: refusal("invalid_grant"),
-    "the error of an answer": lambda: BadRequestException(response_body='{"error":"invalid_grant"}'),
+    "the error of an answer": lambda: BadRequestException(
+        response_body='{"error":"invalid_grant"}'
+    ),
     "another library": lambda: ForeignError("It is no good."),
     "a text": lambda: RuntimeError("HTTP 400 invalid_grant"),
 }

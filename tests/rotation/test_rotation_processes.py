@@ -29,8 +29,9 @@ class Farm:
         self.storage.set("user", self.first)
         stack.callback(self.storage.close)
 
-    def workers(self, count: int, threads: int = 1, *, password: str = "canary-alices-pw",
-                lease: float = 35) -> list[Worker]:
+    def workers(
+        self, count: int, threads: int = 1, *, password: str = "canary-alices-pw", lease: float = 35
+    ) -> list[Worker]:
         """So many processes, ready; without a password their step has no grant of its own."""
         told = {
             "url": self._url,

@@ -161,6 +161,27 @@ class TestRedis:
         assert max(ours.fetches) <= 2 + warm
         assert ours.is_told()
 
+    def test_that_missed_an_invalidation_is_told_later(
+        self, own_redis: RedisServer, shop: Callable[[TokenStorageInterface], Shop]
+    ) -> None:
+        """Others hear of it once this process fetches the step with the storage at work."""
+        url = f"{own_redis.url}?socket_timeout={TIMEOUT}"
+        ours, theirs = (shop(RedisTokenStorage(url=url)) for _ in range(2))
+        ours.requests(1, 1)
+        theirs.requests(1, 1)
+        own_redis.pause()
+        with pytest.raises(TokenStorageException, match="Invalidate again"):
+            ours.pipeline.invalidate_step("app")
+        own_redis.resume()
+        until(ours.storage_works)
+
+        ours.requests(4, 1)
+        theirs.requests(4, 1)
+
+        assert ours.fetches == [1, 2, 2]
+        assert theirs.fetches == [0, 0, 0]
+        assert theirs.pipeline.execute().access_token == "user-2"
+
     def test_that_fails_over_stops_no_request(
         self, redis_url: str, shop: Callable[[TokenStorageInterface], Shop]
     ) -> None:

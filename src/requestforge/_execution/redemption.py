@@ -60,7 +60,8 @@ def renewed(
         refusal = error
     if is_dead:
         record = _drop(step, record, cache)
-    shown = without_tokens(refusal, [old], secret_values(step.values))
+    given = [old, *(context or {}).values()]
+    shown = without_tokens(refusal, given, secret_values(step.values))
     reports.refresh_failed(step.name, shown)
     if step.refresh_is_final or isinstance(refusal, TokenRefreshException):
         raise refusal

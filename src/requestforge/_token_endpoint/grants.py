@@ -50,7 +50,8 @@ class GrantFetcher(EndpointFetcher):
     """A step that asks a token endpoint (RFC 6749 section 3.2), as a client.
 
     Args:
-        scope: the arguments of the subclass's constructor by name, as `locals()` gives them there.
+        scope: the arguments of the subclass's constructor by name, as `locals()` gives them in its
+            first line.
         fields: the fields of the form that make the grant.
         secrets: names of the arguments that nobody may see.
     """

@@ -73,12 +73,13 @@ class JwtBearerFetcher(GrantFetcher):
         verify_ssl: bool | str = True,
         retry_strategy: RetryStrategyInterface | None = None,
     ) -> None:
+        given = dict(locals())
         whose = f"Step {name!r}"
         signed = [part for part in (key, issuer, subject) if part]
         if (len(signed), bool(assertion)) not in {(0, True), (3, False)}:
             raise ValueError(f"{whose} needs either an assertion, or key, issuer and subject.")
         fields = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"}
-        super().__init__(locals(), fields, "assertion", "key")
+        super().__init__(given, fields, "assertion", "key")
         self._assertion = assertion
         self._signer = None if key is None else Signer(key, None, whose)
         self._parties = {"issuer": str(issuer), "subject": str(subject)}
@@ -148,6 +149,7 @@ class TokenExchangeFetcher(GrantFetcher):
         verify_ssl: bool | str = True,
         retry_strategy: RetryStrategyInterface | None = None,
     ) -> None:
+        given = dict(locals())
         fields: dict[str, Any] = {
             "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
             "subject_token": StepToken(subject_step),
@@ -156,4 +158,4 @@ class TokenExchangeFetcher(GrantFetcher):
         }
         if actor_step is not None:
             fields |= {"actor_token": StepToken(actor_step), "actor_token_type": _ACCESS_TOKEN}
-        super().__init__(locals(), fields)
+        super().__init__(given, fields)

@@ -61,7 +61,7 @@ class ClientCredentialsFetcher(GrantFetcher):
         verify_ssl: bool | str = True,
         retry_strategy: RetryStrategyInterface | None = None,
     ) -> None:
-        super().__init__(locals(), {"grant_type": "client_credentials"})
+        super().__init__(dict(locals()), {"grant_type": "client_credentials"})
 
 
 class PasswordFetcher(GrantFetcher):
@@ -113,8 +113,9 @@ class PasswordFetcher(GrantFetcher):
         verify_ssl: bool | str = True,
         retry_strategy: RetryStrategyInterface | None = None,
     ) -> None:
+        given = dict(locals())
         fields = {"grant_type": "password", "username": username, "password": password}
-        super().__init__(locals(), fields, "password")
+        super().__init__(given, fields, "password")
 
 
 class RefreshTokenFetcher(GrantFetcher):
@@ -170,10 +171,11 @@ class RefreshTokenFetcher(GrantFetcher):
         verify_ssl: bool | str = True,
         retry_strategy: RetryStrategyInterface | None = None,
     ) -> None:
+        given = dict(locals())
         if not refresh_token:
             raise ValueError(f"refresh_token of step {name!r} is empty.")
         fields = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-        super().__init__(locals(), fields, "refresh_token")
+        super().__init__(given, fields, "refresh_token")
         self._given_token = refresh_token
         self._spending = Spending()
 

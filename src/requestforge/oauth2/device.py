@@ -74,8 +74,9 @@ class DeviceCodeFetcher(GrantFetcher):
         verify_ssl: bool | str = True,
         retry_strategy: RetryStrategyInterface | None = None,
     ) -> None:
+        given = dict(locals())
         check_url("device_url", str(device_url), f"Step {name!r}")
-        super().__init__(locals(), {})
+        super().__init__(given, {})
         self._device_url = device_url
         self._prompt = prompt
 
