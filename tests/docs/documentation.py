@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from example_api import FILES, VARIABLES, standing_in
+from joserfc.jwk import ECKey
 
 from pytest_requestforge import Clock, FakeAuth
 
@@ -34,6 +35,9 @@ _TEST = re.compile(r"^(def test_|class Test)", flags=re.MULTILINE)
 
 _AUTH = "https://auth.example.com"
 _API = "https://api.example.com"
+
+_CLIENT_KEY = ECKey.generate_key("P-256")
+_KEYS = {"client-key.pem": _CLIENT_KEY.as_pem(private=True).decode()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +103,9 @@ def differences(page: str) -> Iterator[str]:
     names: dict[str, Any] = {"__name__": "page"}
     os.environ.update(VARIABLES)
     shown_files = {block.file: block.code for block in blocks_of(page) if block.file}
-    for name, content in (FILES | shown_files).items():
+    for name, content in (FILES | _KEYS | shown_files).items():
         Path(name).write_text(content, encoding="utf-8")
-    with Clock(freeze=False), FakeAuth(seed=7) as auth, standing_in():
+    with Clock(freeze=False), FakeAuth(_AUTH, seed=7) as auth, standing_in():
         _answer(auth)
         for block in python_blocks(page):
             if block.is_test:
@@ -170,6 +174,10 @@ def _answer(auth: FakeAuth) -> None:
         expires_in=3600,
     )
     auth.resource(f"GET {_API}/invoices", needs=grant, json=[])
+    auth.oauth2(
+        clients={"app-id": "app-secret", "reports-id": _CLIENT_KEY.as_dict(private=False)},
+        users={"user": "pass"},
+    )
     key = {"X-API-Key": "key of the application"}
     auth.resource(f"GET {_API}/orders", requires=key, json={"orders": []})
     auth.resource(f"GET {_API}/public/news", json=[])

@@ -39,6 +39,8 @@ COUNTS = {
     "docs/user-guide/authentication.rst": (5, 4),
     "docs/user-guide/client.rst": (20, 17),
     "docs/user-guide/cookbook.rst": (21, 0),
+    "docs/user-guide/grants.rst": (5, 2),
+    "docs/user-guide/deployment.rst": (4, 1),
     "docs/user-guide/errors.rst": (4, 4),
     "docs/user-guide/fake-auth.rst": (3, 0),
     "docs/user-guide/fixtures.rst": (8, 0),
@@ -47,6 +49,7 @@ COUNTS = {
     "docs/user-guide/other-clients.rst": (4, 3),
     "docs/user-guide/retries.rst": (6, 5),
     "docs/user-guide/security.rst": (7, 6),
+    "docs/user-guide/sizing.rst": (1, 0),
     "docs/user-guide/testing.rst": (16, 2),
 }
 

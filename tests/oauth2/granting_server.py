@@ -17,7 +17,7 @@ ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
 
 class Server:
-    """A FakeAuth with a provider that knows a confidential client, a public one, and one with a key.
+    """A FakeAuth with a provider that knows clients with a secret, with a key, and with neither.
 
     Args:
         auth: where it stands.

@@ -59,13 +59,13 @@ def make(kind: Any, url: Any = URL, **options: Any) -> Any:  # noqa: ANN401
 
 @KINDS
 def test_the_arguments_that_all_have(kind: type) -> None:
-    """Name, token URL and client by position, all else by keyword, with the defaults of the docs."""
+    """Name, token URL and client by position, all else by keyword, with those defaults."""
     parameters = inspect.signature(kind).parameters
     assert list(parameters)[:3] == ["name", "token_url", "client_id"]
     by_keyword = {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
     assert len(by_keyword) == len(parameters) - 3
     assert {name: p.default for name, p in by_keyword.items() if name in COMMON} == COMMON
-    assert {name: None for name in OWN[kind]}.keys() <= by_keyword.keys() - COMMON.keys()
+    assert dict.fromkeys(OWN[kind]).keys() <= by_keyword.keys() - COMMON.keys()
 
 
 @KINDS
@@ -173,8 +173,9 @@ def test_bearer_tokens_are_taken(token_type: str | None) -> None:
 def test_other_tokens_are_refused(token_type: str) -> None:
     """Whoever sent them as Bearer tokens would be refused, or worse."""
     with Loopback(json_reply({"access_token": "canary-t", "token_type": token_type})) as loopback:
+        step = make(ClientCredentialsFetcher, loopback.url)
         with pytest.raises(AuthenticationException, match="another type than Bearer") as caught:
-            make(ClientCredentialsFetcher, loopback.url).fetch()
+            step.fetch()
     assert caught.value.service_name == "s"
     assert "canary" not in shown_by(caught.value)
 
@@ -223,9 +224,8 @@ ANSWERS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
 def test_odd_answers(answer: Callable[[], Any]) -> None:
     """Each is an AuthenticationException with the step's name, and nothing of the answer."""
-    with Loopback(answer()) as loopback:
-        with pytest.raises(AuthenticationException) as caught:
-            make(ClientCredentialsFetcher, loopback.url, client_auth=CLIENT).fetch()
+    with Loopback(answer()) as loopback, pytest.raises(AuthenticationException) as caught:
+        make(ClientCredentialsFetcher, loopback.url, client_auth=CLIENT).fetch()
     assert caught.value.service_name == "s"
     assert "canary" not in shown_by(caught.value)
 

@@ -13,6 +13,8 @@ from requestforge.instrumentation import monotonic
 from requestforge.oauth2 import DeviceCodeFetcher
 from requestforge.retry import SimpleRetryStrategy
 
+pytestmark = pytest.mark.usefixtures("clock")
+
 CODES = {
     "device_code": "canary-dev1ce",
     "user_code": "WDJB-MJHT",
@@ -100,8 +102,9 @@ def test_a_code_expires(server: Server, clock: CallingClock) -> None:
 def test_nobody_polls_a_code_that_has_expired(clock: CallingClock) -> None:
     """A poll that would come after the end of the code is not waited for."""
     with Loopback(Endpoints(PENDING, codes={**CODES, "expires_in": 9})) as loopback:
+        tv = scripted(loopback)
         with pytest.raises(AuthenticationException, match="not decided in the time") as caught:
-            scripted(loopback).fetch()
+            tv.fetch()
     assert clock.slept == [5]
     assert "canary-dev1ce" not in shown_by(caught.value)
 
@@ -158,19 +161,20 @@ def test_the_pace_of_the_polls(
         *("negative interval", "no JSON", "refused", "down"),
     ],
 )
-def test_codes_that_cannot_be_used(clock: CallingClock, codes: object) -> None:
+def test_codes_that_cannot_be_used(codes: object) -> None:
     """They are a failure of the step; the user is shown nothing, and nobody polls."""
     user = User()
     with Loopback(Endpoints(codes=codes)) as loopback:
+        tv = scripted(loopback, user)
         with pytest.raises(AuthenticationException) as caught:
-            scripted(loopback, user).fetch()
+            tv.fetch()
     assert caught.value.service_name == "tv"
     assert user.shown == []
     assert len(loopback.requests) == 1
     assert "canary-dev1ce" not in shown_by(caught.value)
 
 
-def test_the_request_for_the_codes_is_retried(clock: CallingClock) -> None:
+def test_the_request_for_the_codes_is_retried() -> None:
     """A retry strategy is for that one; polls have a pace of their own."""
     answers = [reply(503), json_reply(CODES)]
 
@@ -216,7 +220,7 @@ def test_the_user_is_asked_once(server: Server, clock: CallingClock) -> None:
     assert len(user.shown) == 2
 
 
-def test_a_failing_refresh_asks_nobody(clock: CallingClock) -> None:
+def test_a_failing_refresh_asks_nobody() -> None:
     """The refresh token is kept, and the error told."""
     answers = Endpoints(TOKEN, reply(503), json_reply({"error": "unauthorized_client"}, 400), TOKEN)
     user = User()

@@ -1,9 +1,9 @@
-"""A step that lives on a refresh token: its successors, and what becomes of it when they are lost."""
+"""A step that lives on a refresh token: its successors, and what follows when they are lost."""
 
 from collections.abc import Iterator
 
 import pytest
-from granting_server import CLIENT, PASSWORD, CallingClock, Server
+from granting_server import CLIENT, PASSWORD, Server
 
 from doubles import FlakyStorage
 from loopback import Loopback, in_turn, json_reply, shown_by
@@ -53,7 +53,9 @@ def test_a_refused_refresh_token_is_told_of_once_and_for_all(server: Server) -> 
     assert redemptions(server) == [400]
 
 
-def test_other_failures_are_no_refusal(one: Server, clock: CallingClock) -> None:
+def test_other_failures_are_no_refusal(
+    one: Server,
+) -> None:
     """A server that is down is asked again."""
     step = living_on(one, seed_of(one))
     one.idp.fail(503)

@@ -17,7 +17,7 @@ from requestforge.exceptions import AuthenticationException, BadRequestException
 from requestforge.oauth2 import ClientSecretBasic, PasswordFetcher
 from requestforge.tokens import TokenData
 
-LIMIT = 20.0
+LIMIT = 30.0
 """Seconds after which a wait counts as a hang."""
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -37,14 +37,15 @@ class RotatingStep(CountingStep):
     """A step whose n-th token brings the refresh token `r<n>`, whichever grant gave it.
 
     `redeemed`: the refresh tokens that were used; `refusals`: raised by the next of these uses;
-    `rotates`: whether a use gives a new refresh token; `while_redeeming`: called within each use.
+    `brings`: whether there are refresh tokens at all; `rotates`: whether a use gives a new one;
+    `while_redeeming`: called within each use.
     """
 
     def __init__(self, name: str = "app", *args: Any, **options: Any) -> None:  # noqa: ANN401
         super().__init__(name, *args, **{"expires_in": 60, **options})
         self.redeemed: list[str | None] = []
         self.refusals: list[Exception] = []
-        self.rotates = True
+        self.brings = self.rotates = True
         self.issued = 0
         self.while_redeeming: Callable[[], object] | None = None
 
@@ -70,7 +71,7 @@ class RotatingStep(CountingStep):
             f"{self.name}-{self.issued}",
             expires_at=token.expires_at,
             issued_at=token.issued_at,
-            refresh_token=f"r{self.issued}",
+            refresh_token=f"r{self.issued}" if self.brings else None,
         )
 
 
@@ -134,7 +135,7 @@ class Worker:
         stdin.write(line + "\n")
         stdin.flush()
 
-    def answer(self) -> Any:  # noqa: ANN401 - the JSON boundary
+    def answer(self) -> Any:  # noqa: ANN401
         """Its next answer."""
         stdout = self._process.stdout
         assert stdout is not None

@@ -42,7 +42,7 @@ def in_threads(count: int, call: Callable[[], TokenData]) -> list[str]:
         start.wait(10)
         try:
             outcomes.append(call().access_token)
-        except Exception as error:  # noqa: BLE001 - the test shows it
+        except Exception as error:  # noqa: BLE001
             outcomes.append(repr(error))
 
     threads = [threading.Thread(target=run, daemon=True) for _ in range(count)]

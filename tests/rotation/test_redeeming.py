@@ -28,8 +28,11 @@ from requestforge import (
     TokenFetchPipeline,
 )
 from requestforge.events import StepFetched, StepInvalidated, StepMissed
+from requestforge.exceptions import AuthenticationException
 from requestforge.interfaces import TokenStorageInterface
 from requestforge.tokens import TokenData
+
+pytestmark = pytest.mark.usefixtures("clock")
 
 KEY = base64.b64decode("canarycanarycanarycanarycanarycanarycanaryc=")
 
@@ -64,7 +67,7 @@ def _django(request: pytest.FixtureRequest) -> DjangoCacheTokenStorage:
 
 
 @pytest.mark.parametrize("days", [0, 29], ids=["at once", "after 29 days"])
-def test_a_refresh_token_outlives_its_token(clock: Clock, storage: Any, days: int) -> None:
+def test_a_refresh_token_outlives_its_token(clock: Clock, storage: Any, days: int) -> None:  # noqa: ANN401
     """Every storage keeps it; the step's own grant is used once, each successor once."""
     step = RotatingStep()
     pipeline = TokenFetchPipeline([step], storage)
@@ -75,7 +78,7 @@ def test_a_refresh_token_outlives_its_token(clock: Clock, storage: Any, days: in
     assert (step.fetches, step.redeemed) == (1, ["r1", "r2"])
 
 
-def test_another_pipeline_goes_on_with_it(clock: Clock, storage: Any) -> None:
+def test_another_pipeline_goes_on_with_it(clock: Clock, storage: Any) -> None:  # noqa: ANN401
     """What one pipeline has stored, the next one on the same storage redeems."""
     first, second = RotatingStep(), RotatingStep()
     TokenFetchPipeline([first], storage).execute()
@@ -84,7 +87,7 @@ def test_another_pipeline_goes_on_with_it(clock: Clock, storage: Any) -> None:
     assert (second.fetches, second.redeemed) == (0, ["r1"])
 
 
-def test_invalidation_takes_the_refresh_token_along(clock: Clock, storage: Any) -> None:
+def test_invalidation_takes_the_refresh_token_along(storage: Any) -> None:  # noqa: ANN401
     """An invalidated step is fetched by its own grant."""
     step = RotatingStep()
     pipeline = TokenFetchPipeline([step], storage)
@@ -94,7 +97,7 @@ def test_invalidation_takes_the_refresh_token_along(clock: Clock, storage: Any) 
     assert (step.fetches, step.redeemed) == (2, [])
 
 
-def test_an_answer_without_a_refresh_token_keeps_the_old_one(clock: Clock, storage: Any) -> None:
+def test_an_answer_without_a_refresh_token_keeps_the_old_one(clock: Clock, storage: Any) -> None:  # noqa: ANN401
     """It is returned with the token, and redeemed again the next time (RFC 6749 section 6)."""
     step = RotatingStep()
     pipeline = TokenFetchPipeline([step], storage)
@@ -120,9 +123,7 @@ def test_a_rotated_token_is_stored_before_the_token_is_used(clock: Clock) -> Non
 
 
 @pytest.mark.parametrize("short", [{"ttl": timedelta(0)}, {"expires_in": 0}], ids=["ttl", "server"])
-def test_a_token_without_a_life_leaves_its_refresh_token(
-    clock: Clock, short: dict[str, Any]
-) -> None:
+def test_a_token_without_a_life_leaves_its_refresh_token(short: dict[str, Any]) -> None:
     """Each call gets a new token, by the refresh token of the last."""
     step = RotatingStep(**short)
     pipeline = TokenFetchPipeline([step], InMemoryTokenStorage())
@@ -140,7 +141,7 @@ def test_a_step_that_does_not_refresh_is_fetched(clock: Clock) -> None:
     assert pipeline.execute().access_token == "app-2"
 
 
-def test_force_refresh_redeems(clock: Clock) -> None:
+def test_force_refresh_redeems() -> None:
     """A forced fetch is made by the refresh token, where there is one."""
     step = RotatingStep()
     pipeline = TokenFetchPipeline([step], InMemoryTokenStorage())
@@ -153,7 +154,7 @@ def _two() -> tuple[RotatingStep, RotatingStep]:
     return RotatingStep("app"), RotatingStep("user", ["app"])
 
 
-def test_the_refresh_of_a_rejected_token_redeems_in_every_step(clock: Clock, storage: Any) -> None:
+def test_the_refresh_of_a_rejected_token_redeems_in_every_step(storage: Any) -> None:  # noqa: ANN401
     """Steps whose tokens a refresh gives up keep their refresh tokens, and redeem them."""
     app, user = _two()
     provider = PipelineTokenProvider(TokenFetchPipeline([app, user], storage), "api")
@@ -163,7 +164,7 @@ def test_the_refresh_of_a_rejected_token_redeems_in_every_step(clock: Clock, sto
     assert [(step.fetches, step.redeemed) for step in (app, user)] == [(1, ["r1"])] * 2
 
 
-def test_a_refresh_gives_the_old_tokens_up_at_the_first_new_one(clock: Clock) -> None:
+def test_a_refresh_gives_the_old_tokens_up_at_the_first_new_one() -> None:
     """A token bought with a replaced one is served no more, though its refresh token stays."""
     app, user = _two()
     storage = RecordingStorage()
@@ -183,7 +184,7 @@ def test_a_refresh_gives_the_old_tokens_up_at_the_first_new_one(clock: Clock) ->
     assert (app.redeemed, user.redeemed) == (["r1"], ["r1", "r1"])
 
 
-def test_a_chain_repair_redeems(clock: Clock, storage: Any) -> None:
+def test_a_chain_repair_redeems(clock: Clock, storage: Any) -> None:  # noqa: ANN401
     """An upstream token that a step was refused with is renewed by its refresh token."""
     app = RotatingStep("app", expires_in=3600)
     user = CountingStep("user", ["app"], ttl=timedelta(minutes=1))
@@ -201,7 +202,41 @@ def test_a_chain_repair_redeems(clock: Clock, storage: Any) -> None:
     assert causes == {"app": "repair", "other": "cascade", "user": "cascade"}
 
 
-def test_a_token_given_up_elsewhere_is_dead_where_it_was_fetched(clock: Clock) -> None:
+def test_a_refresh_without_refresh_tokens_fetches() -> None:
+    """A step that could redeem one is fetched where there is none, and its old token given up."""
+    app, user = _two()
+    for step in (app, user):
+        step.brings = False
+    pipeline = TokenFetchPipeline([app, user], InMemoryTokenStorage())
+    assert pipeline.refresh(pipeline.execute()).access_token == "user-2"
+    assert [(step.fetches, step.redeemed) for step in (app, user)] == [(2, [])] * 2
+
+
+def test_a_token_is_given_up_once() -> None:
+    """A second step that was refused with the same token finds it given up."""
+    storage = RecordingStorage()
+    steps = [RotatingStep("app", expires_in=3600) for _ in range(2)]
+    users = [CountingStep(name, ["app"]) for name in ("first", "second")]
+    pipelines = [TokenFetchPipeline([*pair], storage) for pair in zip(steps, users, strict=True)]
+    TokenFetchPipeline([steps[0]], storage).execute()
+    for user in users:
+        user.failures = [refusal("invalid_token", 401)]
+    steps[1].refusals = [refusal("invalid_scope")]
+
+    def fail() -> None:
+        users[0].during = None
+        with pytest.raises(AuthenticationException, match="invalid_scope"):
+            pipelines[1].execute()
+
+    users[0].during = fail
+    with recorded() as events:
+        assert pipelines[0].execute().access_token == "first-2"
+    given_up = [e.step for e in events if isinstance(e, StepInvalidated)]
+    assert given_up.count("app") == 1
+    assert (steps[0].fetches, steps[0].redeemed) == (1, ["r1"])
+
+
+def test_a_token_given_up_elsewhere_is_dead_where_it_was_fetched() -> None:
     """The process that has fetched a token heeds that another one has given it up."""
     tokens: dict[str, TokenData] = {}
     here, there = RecordingStorage(), RecordingStorage()

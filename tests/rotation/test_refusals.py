@@ -1,4 +1,4 @@
-"""Refresh tokens that the server refuses, and redemptions that fail: what is kept, and what next."""
+"""Refresh tokens that are refused, and redemptions that fail: what is kept, and what follows."""
 
 from collections.abc import Callable
 from threading import Event, Thread
@@ -19,10 +19,13 @@ from requestforge.exceptions import (
     TimeoutException,
     TokenRefreshException,
 )
+from requestforge.instrumentation import use_clock
 from requestforge.tokens import TokenData
 
+pytestmark = pytest.mark.usefixtures("clock")
 
-def expired(step: RotatingStep, storage: Any) -> TokenFetchPipeline:  # noqa: ANN401 - any storage
+
+def expired(step: RotatingStep, storage: Any) -> TokenFetchPipeline:  # noqa: ANN401
     """A pipeline whose storage has an expired token with the refresh token r0."""
     storage.set(step.name, TokenData("old", expires_at=LONG_AGO, refresh_token="r0"))
     return TokenFetchPipeline([step], storage)
@@ -45,9 +48,7 @@ REFUSALS: dict[str, Callable[[], Exception]] = {
 
 
 @pytest.mark.parametrize("error", REFUSALS.values(), ids=REFUSALS.keys())
-def test_a_refused_refresh_token_leads_to_the_own_grant(
-    clock: Clock, error: Callable[[], Exception]
-) -> None:
+def test_a_refused_refresh_token_leads_to_the_own_grant(error: Callable[[], Exception]) -> None:
     """It is dropped, and the step is fetched in the same flight; the caller is served."""
     step = RotatingStep()
     step.refusals = [error()]
@@ -61,7 +62,7 @@ def test_a_refused_refresh_token_leads_to_the_own_grant(
     assert not [event for event in events if isinstance(event, StepFailed)]
 
 
-def test_a_refused_refresh_token_is_dropped_before_the_own_grant(clock: Clock) -> None:
+def test_a_refused_refresh_token_is_dropped_before_the_own_grant() -> None:
     """Nobody finds it in the storage any more, whatever the own grant comes to."""
     step = RotatingStep()
     step.refusals = [refusal("invalid_grant")]
@@ -78,7 +79,7 @@ def test_a_refused_refresh_token_is_dropped_before_the_own_grant(clock: Clock) -
     assert (step.fetches, step.redeemed) == (2, ["r0"])
 
 
-def test_no_grant_left_is_a_token_refresh_exception(clock: Clock) -> None:
+def test_no_grant_left_is_a_token_refresh_exception() -> None:
     """A refused refresh token, and then a refused own grant: service_name is the step."""
     step = RotatingStep()
     step.refusals = [refusal("invalid_grant")]
@@ -88,7 +89,7 @@ def test_no_grant_left_is_a_token_refresh_exception(clock: Clock) -> None:
     assert caught.value.service_name == "app"
 
 
-def test_a_step_may_say_itself_that_no_grant_is_left(clock: Clock) -> None:
+def test_a_step_may_say_itself_that_no_grant_is_left() -> None:
     """A TokenRefreshException of `refresh` is the caller's; the refresh token is dropped."""
     step = RotatingStep()
     step.refusals = [TokenRefreshException("over", service_name="app")]
@@ -100,7 +101,7 @@ def test_a_step_may_say_itself_that_no_grant_is_left(clock: Clock) -> None:
     assert step.redeemed == ["r0"]
 
 
-def test_the_own_grant_may_say_so_too(clock: Clock) -> None:
+def test_the_own_grant_may_say_so_too() -> None:
     """A TokenRefreshException of `fetch` is told as it is."""
     step = RotatingStep()
     step.refusals = [refusal("invalid_grant")]
@@ -129,9 +130,7 @@ FAILURES: dict[str, Callable[[], Exception]] = {
 
 
 @pytest.mark.parametrize("error", FAILURES.values(), ids=FAILURES.keys())
-def test_other_failures_keep_the_refresh_token(
-    clock: Clock, error: Callable[[], Exception]
-) -> None:
+def test_other_failures_keep_the_refresh_token(error: Callable[[], Exception]) -> None:
     """The call fails as any fetch does, and the next one redeems the same refresh token."""
     step = RotatingStep()
     step.refusals = [error()]
@@ -145,7 +144,7 @@ def test_other_failures_keep_the_refresh_token(
 
 
 @pytest.mark.parametrize("code", ["unsupported_grant_type", "unauthorized_client"])
-def test_a_server_that_takes_no_refresh_tokens_gets_the_own_grant(clock: Clock, code: str) -> None:
+def test_a_server_that_takes_no_refresh_tokens_gets_the_own_grant(code: str) -> None:
     """A refresh token that is worth nothing to its server is no obstacle."""
     step = RotatingStep()
     step.refusals = [refusal(code)]
@@ -179,7 +178,7 @@ class Shared:
         self.mine.while_redeeming = run
 
 
-def test_the_token_of_another_process_is_adopted(clock: Clock) -> None:
+def test_the_token_of_another_process_is_adopted() -> None:
     """A refresh token that was refused because another process was first costs nothing."""
     shared = Shared()
     shared.theirs.issued = 10
@@ -188,7 +187,7 @@ def test_the_token_of_another_process_is_adopted(clock: Clock) -> None:
     assert (shared.mine.fetches, shared.mine.redeemed) == (0, ["r0"])
 
 
-def test_the_refresh_token_of_another_process_is_redeemed(clock: Clock) -> None:
+def test_the_refresh_token_of_another_process_is_redeemed() -> None:
     """What has come in the place of the refused one is redeemed, where its token is dead."""
     shared = Shared()
 
@@ -200,7 +199,7 @@ def test_the_refresh_token_of_another_process_is_redeemed(clock: Clock) -> None:
     assert (shared.mine.fetches, shared.mine.redeemed) == (0, ["r0", "r9"])
 
 
-def test_a_forced_fetch_does_not_adopt(clock: Clock) -> None:
+def test_a_forced_fetch_does_not_adopt() -> None:
     """It redeems the refresh token of the other process, since it has to be a fetch of its own."""
     shared = Shared()
     shared.theirs.issued = 10
@@ -209,7 +208,7 @@ def test_a_forced_fetch_does_not_adopt(clock: Clock) -> None:
     assert (shared.mine.fetches, shared.mine.redeemed) == (0, ["r0", "r11"])
 
 
-def test_a_refresh_token_that_another_process_has_dropped_is_gone(clock: Clock) -> None:
+def test_a_refresh_token_that_another_process_has_dropped_is_gone() -> None:
     """Both processes fetch, one after the other, and neither redeems it twice."""
     shared = Shared()
     shared.theirs.refusals = [refusal("invalid_grant")]
@@ -225,9 +224,7 @@ def test_a_refresh_token_that_another_process_has_dropped_is_gone(clock: Clock) 
     assert shared.theirs.redeemed == ["r0"]
 
 
-def test_a_refused_refresh_token_of_an_invalidated_step_leads_to_its_own_grant(
-    clock: Clock,
-) -> None:
+def test_a_refused_refresh_token_of_an_invalidated_step_leads_to_its_own_grant() -> None:
     """What is fetched after the invalidation is cached."""
     shared = Shared()
     shared.meanwhile(lambda: shared.here.invalidate_step("app"))
@@ -236,7 +233,7 @@ def test_a_refused_refresh_token_of_an_invalidated_step_leads_to_its_own_grant(
     assert (shared.mine.fetches, shared.mine.redeemed) == (1, ["r0"])
 
 
-def test_a_storage_that_fails_after_the_refusal_leaves_the_own_grant(clock: Clock) -> None:
+def test_a_storage_that_fails_after_the_refusal_leaves_the_own_grant() -> None:
     """Whether another process has a newer refresh token cannot be told, and need not be."""
     storage = FlakyStorage()
     step = RotatingStep()
@@ -247,7 +244,7 @@ def test_a_storage_that_fails_after_the_refusal_leaves_the_own_grant(clock: Cloc
     assert (step.fetches, step.redeemed) == (1, ["r0"])
 
 
-def test_nothing_is_redeemed_while_the_storage_cannot_be_read(clock: Clock) -> None:
+def test_nothing_is_redeemed_while_the_storage_cannot_be_read() -> None:
     """The step is fetched by its own grant; the refresh token in the storage waits."""
     storage = FlakyStorage()
     step = RotatingStep()
@@ -345,16 +342,50 @@ def test_a_successor_that_another_thread_stores_meanwhile_has_a_successor(clock:
     assert step.redeemed == ["r0", "r1"]
 
 
+def test_a_successor_that_another_thread_is_too_late_for_is_kept() -> None:
+    """A thread that stores the one before it does not take it away."""
+    clock = Clock()
+    with use_clock(clock):
+        storage = TellingFlakyStorage()
+        step = RotatingStep()
+        pipeline = expired(step, storage)
+        storage.broken.add("set")
+        pipeline.execute()
+        clock.advance(minutes=2)
+        other = Thread(target=pipeline.execute, daemon=True)
+
+        def overtake() -> None:
+            clock.advance(seconds=2)
+            storage.broken.clear()
+            storage.goes_on.clear()
+            storage.stored.clear()
+            other.start()
+            assert storage.stored.wait(LIMIT)
+            storage.broken.add("set")
+
+        step.while_redeeming = overtake
+        assert pipeline.execute().access_token == "app-2"
+        storage.goes_on.set()
+        other.join(LIMIT)
+        step.while_redeeming = None
+        storage.broken.clear()
+        clock.advance(minutes=2)
+        assert pipeline.execute().access_token == "app-3"
+    assert (step.fetches, step.redeemed) == (0, ["r0", "r1", "r2"])
+
+
 class TellingFlakyStorage(FlakyStorage):
-    """A storage that tells when it has stored something."""
+    """A storage that tells when it has stored something, and then waits if it is to."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stored = Event()
+        self.stored, self.goes_on = Event(), Event()
+        self.goes_on.set()
 
     def set(self, key: str, token: TokenData) -> None:
         super().set(key, token)
         self.stored.set()
+        assert self.goes_on.wait(LIMIT)
 
 
 def test_an_invalidation_ends_a_kept_successor(clock: Clock) -> None:

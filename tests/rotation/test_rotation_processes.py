@@ -176,7 +176,7 @@ def test_a_lost_answer_keeps_the_refresh_token(family: Family) -> None:
 
 
 def test_a_lost_answer_to_the_only_refresh_token_is_told_of(family: Family) -> None:
-    """Without another grant the second try ends in a TokenRefreshException, and no third follows."""
+    """Without another grant the second try is a TokenRefreshException, and no third follows."""
     pipeline = TokenFetchPipeline([seeded(family, family.expired())], InMemoryTokenStorage())
     family.idp.truncate()
     errors = []

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from racing import Gate, Task, together
 from tenancy import UserStep, chain, text
 
 from doubles import CountingStep, FlakyStorage, JsonStorage, RecordingStorage, faults, recorded
@@ -18,7 +19,6 @@ from requestforge import (
 from requestforge.events import StepInvalidated
 from requestforge.exceptions import TokenStorageException, UnauthorizedException
 from requestforge.interfaces import TokenStorageInterface
-from racing import Gate, Task, together
 
 USERS = [f"u{number}" for number in range(8)]
 
@@ -26,8 +26,8 @@ USERS = [f"u{number}" for number in range(8)]
 @pytest.fixture(params=[InMemoryTokenStorage, JsonStorage], ids=["in memory", "shared"])
 def storage(request: pytest.FixtureRequest) -> TokenStorageInterface:
     """A storage of this process, and one that others share."""
-    made: TokenStorageInterface = request.param()
-    return made
+    make: Callable[[], TokenStorageInterface] = request.param
+    return make()
 
 
 def users_of(step: UserStep) -> dict[str, int]:
@@ -123,7 +123,7 @@ def test_a_chain_is_repaired_within_its_tenant(storage: TokenStorageInterface) -
 def copied_in_memory(_: object) -> Iterator[tuple[TokenStorageInterface, Callable[..., None]]]:
     """A storage, and how one of its records gets under another key."""
     storage = InMemoryTokenStorage()
-    yield storage, lambda source, key: storage.set(key, storage.get(source))
+    yield storage, lambda source, key: storage.set(key, storage.get_many([source])[source])
 
 
 def copied_as_json(_: object) -> Iterator[tuple[TokenStorageInterface, Callable[..., None]]]:
@@ -166,10 +166,10 @@ def copied_in_redis(
     storage = RedisTokenStorage(client)
 
     def name(key: str) -> bytes:
-        before = {each: client.dump(each) for each in client.keys()}
+        before = {each: client.dump(each) for each in client.scan_iter()}
         token = storage.get(key)
         storage.set(key, TokenData("another"))
-        found = next(each for each in client.keys() if client.dump(each) != before.get(each))
+        found = next(each for each in client.scan_iter() if client.dump(each) != before.get(each))
         storage.delete(key)
         if token is not None:
             client.restore(found, 0, before[found])

@@ -145,7 +145,9 @@ def test_errors_of_steps_of_ones_own_do_not_show_values() -> None:
     step = CountingStep("login")
 
     def fail() -> None:
-        raise RuntimeError(f"Refused: {StepValue('password').filled()}, {StepValue('pin').filled()}")
+        raise RuntimeError(
+            f"Refused: {StepValue('password').filled()}, {StepValue('pin').filled()}"
+        )
 
     step.during = fail
     view = TokenFetchPipeline([step], InMemoryTokenStorage()).for_tenant(
@@ -157,7 +159,7 @@ def test_errors_of_steps_of_ones_own_do_not_show_values() -> None:
     assert_clean(caught.value)
 
 
-def test_a_description_names_values_where_they_go(server: Loopback) -> None:
+def test_a_description_names_values_where_they_go() -> None:
     """It holds the references, and a URL with the names in their places."""
     realm, region = StepValue("realm", "/realms/{}"), StepValue("region", "https://{}.example.com")
     facts = BodyTokenFetcher("login", region, realm).describe()

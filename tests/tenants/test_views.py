@@ -154,7 +154,7 @@ def test_a_view_has_no_tenants() -> None:
 def test_a_pipeline_without_tenant_has_no_values() -> None:
     """Its execution fails with the step's name before anything is sent."""
     pipeline = TokenFetchPipeline([login()], InMemoryTokenStorage())
-    with pytest.raises(DependencyException, match="'username'.* for no tenant") as caught:
+    with pytest.raises(DependencyException, match=r"'username'.* for no tenant") as caught:
         pipeline.execute()
     assert caught.value.service_name == "login"
 

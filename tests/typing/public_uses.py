@@ -81,6 +81,7 @@ from requestforge import (
     SimpleRetryStrategy,
     SSLException,
     StepToken,
+    StepValue,
     StreamResponse,
     TimeoutException,
     TokenAuthHook,
@@ -115,6 +116,7 @@ from requestforge.events import (
     RequestRetried,
     RequestSent,
     ResponseReceived,
+    ScopeReduced,
     StepCached,
     StepFailed,
     StepFetched,
@@ -132,6 +134,18 @@ from requestforge.instrumentation import (
     observe,
     sleep,
     use_clock,
+)
+from requestforge.oauth2 import (
+    ClientCredentialsFetcher,
+    ClientSecretBasic,
+    ClientSecretPost,
+    DeviceCodeFetcher,
+    JwtBearerFetcher,
+    MutualTls,
+    PasswordFetcher,
+    PrivateKeyJwt,
+    RefreshTokenFetcher,
+    TokenExchangeFetcher,
 )
 from requestforge.pipelines import StepState
 from requestforge.retry import CircuitCounts, State
@@ -658,6 +672,38 @@ class Manager(TokenManagerInterface):
         return self._provider.fetch_token()
 
 
+def grants(strategy: RetryStrategyInterface) -> list[TokenFetcherInterface]:
+    """All standard grants, and all ways to authenticate a client."""
+    url = "https://sso.example/token"
+    return [
+        ClientCredentialsFetcher("a", url, "id", client_auth=ClientSecretBasic("s"), scope="read"),
+        PasswordFetcher(
+            *("b", url, "id"), username="ada", password="pw", client_auth=ClientSecretPost("s")
+        ),
+        RefreshTokenFetcher(
+            *("c", StepValue("url"), "id"),
+            refresh_token=StepValue("refresh_token"),
+            client_auth=PrivateKeyJwt("PEM", algorithm="ES256", audience=url),
+            retry_strategy=strategy,
+        ),
+        JwtBearerFetcher("d", url, "id", assertion=lambda _: "jwt", client_auth=MutualTls("pem")),
+        JwtBearerFetcher("e", url, "id", key="PEM", issuer="ada", subject="ada", audience=["x"]),
+        TokenExchangeFetcher(
+            *("f", url, "id"),
+            subject_step="a",
+            subject_token_type="urn:ietf:params:oauth:token-type:access_token",
+            resource=("https://api.example.com",),
+            require_scopes=True,
+        ),
+        DeviceCodeFetcher(
+            *("g", url, "id"),
+            device_url="https://sso.example/device",
+            prompt=print,
+            client_auth=MutualTls(("cert.pem", "key.pem")),
+        ),
+    ]
+
+
 def providers() -> list[TokenProviderInterface]:
     """All providers."""
     return [
@@ -764,6 +810,8 @@ class Observer:
                 assert_type(event.generation, str | None)
             case StepFetched() | StepFailed() | TokenReplaced() | RefreshFailed():
                 assert_type(event.step, str)
+            case ScopeReduced():
+                assert_type(event.missing, tuple[str, ...])
             case StorageFailed() | LockUnavailable():
                 assert_type(event.error, str)
             case RequestSent() | RequestReplayed():

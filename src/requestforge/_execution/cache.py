@@ -131,11 +131,11 @@ class TokenCache:
         That is for its refresh token: others would redeem the one in the storage, a second time.
         """
         home, tag = self.home, entry.tag
-        kept, replaced = home.kept.get(tag, (None, None))
+        kept, replaced = home.kept.get(tag, (None, ()))
         if kept is None or kept is not record.token or not kept.refresh_token:
             return False
         home.changed()  # The storage is to be read again by the next call.
-        if record.unread or record.present != replaced or is_looking() or not home.is_due(tag):
+        if record.unread or record.present not in replaced or is_looking() or not home.is_due(tag):
             return False
         with self.fences.change():
             return self._write(entry, kept, record, again=True)
@@ -156,7 +156,8 @@ class TokenCache:
             home.put_off(tag)
             is_kept = not again and self.epoch(entry) == record.epoch
             if is_kept:
-                home.keep(tag, token, record.present)
+                # The latter may have been stored since, by another thread.
+                home.keep(tag, token, (record.present, record.own_generation))
             return is_kept
         if not again or home.kept.get(tag, (None,))[0] is token:
             home.kept.pop(tag, None)

@@ -15,6 +15,9 @@ from requestforge._execution.renewals import Renewals
 from requestforge._fork import renew_after_fork
 from requestforge.tokens import TokenData, is_usable
 
+Replaced = tuple[str | None, ...]
+"""What tells the record that a token was to replace: `Record.present`."""
+
 _PAUSE = 1.0
 """Seconds between two tries to store a token that the storage failed to keep."""
 
@@ -32,8 +35,8 @@ class Home:
         self.local_epochs = LocalEpochs()
         self.shared_epochs = SharedEpochs()
         self.births = Births()
-        # Tokens that the storage failed to keep, and the generations that they were to replace.
-        self.kept: dict[str, tuple[TokenData, str | None]] = {}
+        # Tokens that the storage failed to keep, and what they were to replace.
+        self.kept: dict[str, tuple[TokenData, Replaced]] = {}
         self._tried: dict[str, Window] = {}
         # Entries whose record the storage failed to delete: without a generation it looks like new.
         self.doomed: set[str] = set()
@@ -49,8 +52,8 @@ class Home:
         """Take note of such a change."""
         self.changes = object()
 
-    def keep(self, tag: str, token: TokenData, replaced: str | None) -> None:
-        """Have a token that the storage failed to put in place of that generation."""
+    def keep(self, tag: str, token: TokenData, replaced: Replaced) -> None:
+        """Have a token that the storage failed to put in place of what is told by one of these."""
         reading = instrumentation.reading()
         self.kept[tag] = (token, replaced)
         for done in self._rounds.done(self.kept, lambda each: _is_worthless(each[0], reading)):

@@ -46,9 +46,9 @@ def judge(
     """
     if record.token is not None and is_usable(record.token, reading):
         record.usable = record.token
-    kept, replaced = home.kept.get(entry.tag, (None, None))
+    kept, replaced = home.kept.get(entry.tag, (None, ()))
     if kept is not None and epoch_of(kept.generation) == record.epoch:
-        is_latest = record.present == replaced
+        is_latest = record.present in replaced
         if is_usable(kept, reading) and (record.usable is None or is_latest):
             record.token, record.usable, record.kept = kept, kept, True
         elif kept.refresh_token and (is_latest or record.unread):

@@ -19,11 +19,7 @@ from requestforge._token_endpoint.retries import Strategy, send_with_retries
 from requestforge._token_endpoint.steps import Context, EndpointFetcher
 from requestforge._transport.token_transport import TokenTransport
 from requestforge.events import ScopeReduced
-from requestforge.exceptions import (
-    AuthenticationException,
-    HttpClientException,
-    RequestBuildException,
-)
+from requestforge.exceptions import HttpClientException, RequestBuildException
 from requestforge.instrumentation import emit, now, observers
 from requestforge.models import HttpMethod, HttpRequest, HttpResponse
 from requestforge.tokens import AnswerKeys, TokenData, with_effective_expiry
@@ -179,8 +175,6 @@ class GrantFetcher(EndpointFetcher):
         request = HttpRequest(HttpMethod.POST, url, headers=dict(headers))
         try:
             response, sent_at = send_with_retries(send, request, strategy)
-        except AuthenticationException:
-            raise
         except HttpClientException as error:
             return error
         if response.is_success:

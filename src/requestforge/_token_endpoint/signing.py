@@ -34,9 +34,6 @@ class Signer:
         self._algorithm = algorithm or _usual_algorithm(self._key)
         self._try(whose)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(key='***', algorithm={self._algorithm!r})"
-
     def assertion(self, *, issuer: str, subject: str, audience: str) -> str:
         """A JWT that lives for a minute, and has an id that no other has."""
         issued_at = int(instrumentation.now().timestamp())
