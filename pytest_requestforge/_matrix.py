@@ -6,18 +6,15 @@ from itertools import pairwise
 from typing import Any, NoReturn
 
 import pytest
-from _pytest.runner import call_and_report
 from _pytest.unittest import TestCaseFunction
 
 from pytest_requestforge._outcomes import PLANNED, add_section, watched_in
 from pytest_requestforge._progress import expect_more
+from pytest_requestforge._protocol import FAULTS, VARIANTS
 from pytest_requestforge._roles import Server
 from pytest_requestforge.fake_auth.faults import KINDS, make_fault
 
-__all__ = ["FaultMatrix", "Protocol"]
-
-_MARKER = "rf_faults"
-_VARIANTS = pytest.StashKey[list[pytest.Item]]()
+__all__ = ["FaultMatrix"]
 
 
 class FaultMatrix:
@@ -29,7 +26,7 @@ class FaultMatrix:
     ) -> Generator[None, object, object]:
         """Run the variants of a test after it."""
         result = yield
-        variants = item.stash.get(_VARIANTS, [])
+        variants = item.stash.get(VARIANTS, [])
         for variant, following in pairwise([*variants, nextitem]):
             if variant is None or item.session.shouldfail or item.session.shouldstop:
                 break
@@ -50,8 +47,8 @@ class FaultMatrix:
                     f"for {step}, as the one without a fault did.",
                     pytrace=False,
                 )
-        elif marker := item.get_closest_marker(_MARKER):
-            item.stash[_VARIANTS] = _variants(item, _kinds(marker))
+        elif marker := item.get_closest_marker(FAULTS):
+            item.stash[VARIANTS] = _variants(item, _kinds(marker))
         return result
 
     @pytest.hookimpl(wrapper=True)
@@ -61,7 +58,7 @@ class FaultMatrix:
         """Say how many variants follow, and which fault has broken one."""
         report = yield
         if call.when == "call":
-            expect_more(report, len(item.stash.get(_VARIANTS, [])))
+            expect_more(report, len(item.stash.get(VARIANTS, [])))
         planned = item.stash.get(PLANNED, None)
         if report.failed and planned is not None:
             step, kind = planned
@@ -71,28 +68,6 @@ class FaultMatrix:
             )
             add_section(report, "requestforge fault", said)
         return report
-
-
-class Protocol:
-    """The hook that runs a marked test; apart, since a class has one hook of each name."""
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(
-        self, item: pytest.Item, nextitem: pytest.Item | None
-    ) -> bool | None:
-        """Run a test whose successor is known only once it was called."""
-        if PLANNED in item.stash or item.get_closest_marker(_MARKER) is None:
-            return None
-        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        report = call_and_report(item, "setup")
-        if report.passed and not item.config.getoption("setuponly", default=False):
-            call_and_report(item, "call")
-        variants = item.stash.get(_VARIANTS, [])
-        following = next(iter(variants), nextitem)
-        ends = item.session.shouldfail or item.session.shouldstop
-        call_and_report(item, "teardown", nextitem=None if ends else following)
-        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-        return True
 
 
 def _variants(item: pytest.Item, kinds: Sequence[str]) -> list[pytest.Item]:

@@ -18,6 +18,7 @@ __all__ = [
     "RECORDERS",
     "Watched",
     "add_section",
+    "clear_finding",
     "is_finding",
     "mark_finding",
     "watched_in",
@@ -91,6 +92,11 @@ def mark_finding(report: pytest.TestReport) -> None:
 def is_finding(report: pytest.TestReport | pytest.CollectReport) -> bool:
     """Whether that was noted."""
     return getattr(report, _FINDING, False)
+
+
+def clear_finding(report: pytest.TestReport) -> None:
+    """Note that another report tells what was found."""
+    setattr(report, _FINDING, False)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

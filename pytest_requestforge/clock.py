@@ -140,7 +140,7 @@ class Clock:
 
         Raises:
             TypeError: the way is not given in numbers.
-            ValueError: it would go back; `move_to` can.
+            ValueError: it would go back, which `move_to` can, or beyond all dates.
         """
         try:
             by = timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days, weeks=weeks)
@@ -149,6 +149,8 @@ class Clock:
                 "advance takes numbers, as in advance(90) or advance(minutes=5); "
                 "of a timedelta give its total_seconds()."
             ) from error
+        except (OverflowError, ValueError) as error:
+            raise ValueError(f"There is no date so far from {self.now()}: {error}.") from error
         if by < timedelta():
             raise ValueError(f"A clock cannot advance by {by}; set it back with move_to.")
         return self._move(by)

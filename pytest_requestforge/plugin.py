@@ -11,6 +11,7 @@ import pytest
 from pytest_requestforge import _outcomes
 from pytest_requestforge._extras import needed_by
 from pytest_requestforge._progress import Progress
+from pytest_requestforge._protocol import Protocol
 
 if TYPE_CHECKING:
     from faker import Faker
@@ -221,6 +222,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     config.pluginmanager.register(_outcomes, "requestforge-outcomes")
+    config.pluginmanager.register(Protocol(), "requestforge-protocol")
     if config.getoption("--rf-leaks"):
         from pytest_requestforge._leaks import LeakCheck
 
@@ -265,7 +267,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         from pytest_requestforge import _matrix
 
         config.pluginmanager.register(_matrix.FaultMatrix(), "requestforge-matrix")
-        config.pluginmanager.register(_matrix.Protocol(), "requestforge-protocol")
 
 
 def _freeze_first(request: pytest.FixtureRequest) -> None:

@@ -7,9 +7,11 @@ from typing import get_args
 from urllib.parse import unquote
 from wsgiref.types import WSGIApplication
 
+from pytest_requestforge.fake_auth.answers import final_status
 from pytest_requestforge.fake_auth.app import App
 from pytest_requestforge.fake_auth.definitions import (
     fields,
+    header_name,
     headers,
     http_url,
     json_value,
@@ -163,13 +165,16 @@ class FakeAuth(Lifecycle, Providers):
         Raises:
             TypeError: `expires_in` or the endpoint of a token is something else.
             ValueError: the name is empty, it or the request is taken, `at` has another form,
-                `expires_in` is negative, or a required token is of another FakeAuth.
+                `expires_in` is negative or beyond all dates, a name is none of a header, or a
+                required token is of another FakeAuth.
         """
         demands = Demands(
             headers=headers(requires or {}, self._app), body=fields(body or {}, self._app)
         )
         scheme = "Bearer " if (in_header or "").casefold() == "authorization" else ""
-        place = TokenPlace(header=in_header, scheme=scheme)
+        place = TokenPlace(
+            header=None if in_header is None else header_name(in_header), scheme=scheme
+        )
         method, url = located(at, self._base)
         endpoint = TokenEndpoint(
             step_name(name, self.endpoints), method, origin_of(url), unquote(url.path), demands,
@@ -204,7 +209,8 @@ class FakeAuth(Lifecycle, Providers):
         Raises:
             TypeError: `json` or the endpoint of a token is something else.
             ValueError: the request is taken, `at` has another form, a required token is of
-                another FakeAuth, or `scope` or `audience` comes without `needs`.
+                another FakeAuth, a name is none of a header, the status is none from 200 to 599,
+                or `scope` or `audience` comes without `needs`.
         """
         if needs is None and (scope or audience):
             raise ValueError("scope= and audience= are a token's; name its issuer by needs=.")
@@ -213,8 +219,8 @@ class FakeAuth(Lifecycle, Providers):
         method, url = located(at, self._base)
         endpoint = Resource(
             f"{method} {unquote(url.path)}", method, origin_of(url), unquote(url.path), demands,
-            server=self._app, status=status, json=json_value(json), needs=needs,
-            scope=frozenset((scope or "").split()), audience=audience,
+            server=self._app, status=final_status("resource()", status), json=json_value(json),
+            needs=needs, scope=frozenset((scope or "").split()), audience=audience,
         )  # fmt: skip
         self._app.add(endpoint)
         return endpoint

@@ -11,6 +11,8 @@ from pytest_requestforge.fake_auth.tokens import Issued
 NO_STATUS = 0
 """The status of an answer that never arrives."""
 
+_STATUSES = range(200, 600)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -35,3 +37,16 @@ class Answer:
         if isinstance(self.content, bytes):
             return self.content
         return json.dumps(self.content).encode()
+
+
+def final_status(who: str, status: object, among: range = _STATUSES) -> int:
+    """The status that something of that name answers with, if it is one of these.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(status, int) or status not in among:
+        raise ValueError(
+            f"{who} answers with a status from {among[0]} to {among[-1]}, not {status!r}."
+        )
+    return int(status)

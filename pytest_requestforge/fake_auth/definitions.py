@@ -1,6 +1,7 @@
 """How the calls of a test become what an endpoint demands."""
 
 import json
+import re
 from collections.abc import Container, Mapping
 from datetime import timedelta
 from urllib.parse import SplitResult, urlsplit
@@ -8,7 +9,12 @@ from urllib.parse import SplitResult, urlsplit
 from pytest_requestforge.fake_auth.checks import Carries
 from pytest_requestforge.fake_auth.endpoints import Server, TokenEndpoint
 
+LONGEST = timedelta(days=1_000_000)
+"""The longest life of a token, so that its end is a date."""
+
 _BEARER = "Bearer "
+# RFC 9110 section 5.1
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def located(at: str, base: SplitResult) -> tuple[str, SplitResult]:
@@ -59,7 +65,7 @@ def json_value(value: object) -> object:
         TypeError: JSON cannot hold it.
     """
     try:
-        json.dumps(value)
+        json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise TypeError(f"json= is the body of the answer, which it cannot be: {error}.") from error
     return value
@@ -70,7 +76,7 @@ def lifetime(expires_in: float | timedelta | None) -> timedelta | None:
 
     Raises:
         TypeError: it is neither.
-        ValueError: it is negative.
+        ValueError: it is negative, or leads beyond all dates.
     """
     if expires_in is None:
         return None
@@ -78,10 +84,23 @@ def lifetime(expires_in: float | timedelta | None) -> timedelta | None:
         raise TypeError(
             f"expires_in is a number of seconds or a timedelta, not {type(expires_in).__name__}."
         )
-    given = expires_in if isinstance(expires_in, timedelta) else timedelta(seconds=expires_in)
+    given = expires_in if isinstance(expires_in, timedelta) else _duration(expires_in)
     if given < timedelta(0):
         raise ValueError(f"expires_in must not be negative, but is {expires_in!r}.")
+    if given > LONGEST:
+        raise ValueError(f"expires_in is a million days at most, not {expires_in!r}.")
     return given
+
+
+def header_name(name: str) -> str:
+    """The name of a header.
+
+    Raises:
+        ValueError: no header can have it (RFC 9110 section 5.1).
+    """
+    if not _FIELD_NAME.fullmatch(name):
+        raise ValueError(f"A header has a name such as X-App-Token, not {name!r}.")
+    return name
 
 
 def headers(requires: Mapping[str, TokenEndpoint | str], server: Server) -> dict[str, object]:
@@ -93,9 +112,9 @@ def headers(requires: Mapping[str, TokenEndpoint | str], server: Server) -> dict
 
     Raises:
         TypeError: a value is neither.
-        ValueError: an endpoint is of another FakeAuth.
+        ValueError: an endpoint is of another FakeAuth, or a name is none of a header.
     """
-    texts = {name: value for name, value in requires.items() if isinstance(value, str)}
+    texts = {header_name(name): value for name, value in requires.items() if isinstance(value, str)}
     tokens = {name: value for name, value in requires.items() if not isinstance(value, str)}
     return {**texts, **token_headers(tokens, server)}
 
@@ -105,12 +124,12 @@ def token_headers(needed: Mapping[str, TokenEndpoint], server: Server) -> dict[s
 
     Raises:
         TypeError: something that is no endpoint is given for one.
-        ValueError: an endpoint is of another FakeAuth.
+        ValueError: an endpoint is of another FakeAuth, or a name is none of a header.
     """
     demanded: dict[str, object] = {}
     for name, endpoint in needed.items():
         step = _own(endpoint, server)
-        if name.casefold() == "authorization":
+        if header_name(name).casefold() == "authorization":
             schemes = dict.fromkeys((_BEARER, f"{endpoint.place.token_type} ".lstrip()))
             demanded[name] = Carries(step, tuple(schemes))
         else:
@@ -125,6 +144,15 @@ def fields(body: Mapping[str, object], server: Server) -> dict[str, object]:
         ValueError: an endpoint is of another FakeAuth.
     """
     return {name: _value(value, server) for name, value in body.items()}
+
+
+def _duration(seconds: float) -> timedelta:
+    try:
+        return timedelta(seconds=seconds)
+    except (OverflowError, ValueError) as error:
+        raise ValueError(
+            f"expires_in is a number of seconds that a date can be away, not {seconds!r}."
+        ) from error
 
 
 def _value(value: object, server: Server) -> object:

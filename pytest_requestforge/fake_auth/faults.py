@@ -1,13 +1,15 @@
 """The faults of endpoints: what each kind makes of an answer, and when one strikes."""
 
+import math
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Literal, Protocol, Self, get_args
 
-from pytest_requestforge.fake_auth.answers import NO_STATUS, Answer
+from pytest_requestforge.fake_auth.answers import NO_STATUS, Answer, final_status
 from pytest_requestforge.fake_auth.delivery import (
     Delivery,
     after,
@@ -31,6 +33,10 @@ CHAOS: tuple[FaultKind, ...] = ("fail", "reset", "truncate", "garbage", "html", 
 
 _ERRORS = {401: "invalid_token", 429: "slow_down", 503: "temporarily_unavailable"}
 _SERVER_ERRORS = 500
+_FAILURES = range(400, 600)
+_REDIRECTS = range(300, 400)
+# RFC 6749 section 5.2
+_CODE = re.compile(r"[ !#-\[\]-~]+")
 _HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Sign in</body></html>"
 _GARBAGE = b"\x80\x81{\xff\xfe not JSON \x00\xc3("
 
@@ -56,9 +62,9 @@ class Fault:
         """Let it strike so many times: `app.fail(503).times(2)`.
 
         Raises:
-            ValueError: the count is less than 1.
+            ValueError: the count is no whole number from 1.
         """
-        if count < 1:
+        if count < 1 or count % 1:
             raise ValueError(f"A fault strikes 1 or more times, not {count}.")
         self._times = count
         return self
@@ -105,10 +111,10 @@ def fail(
     """An error answer.
 
     Raises:
-        ValueError: the status is none of an error.
+        ValueError: the status is none of an error, `retry_after` is negative, or no header could
+            hold the code.
     """
-    if status not in range(400, 600):
-        raise ValueError(f"fail() answers with a status from 400 to 599, not {status!r}.")
+    status = final_status("fail()", status, _FAILURES)
     otherwise = "server_error" if status >= _SERVER_ERRORS else "invalid_request"
     code = error or _ERRORS.get(status, otherwise)
     headers = {"Cache-Control": "no-store"}
@@ -123,6 +129,8 @@ def fail(
     if status == 401:  # noqa: PLR2004 - Unauthorized
         headers["WWW-Authenticate"] = f'Bearer realm="fake auth", error="{code}"'
     if error is not None:
+        if not _CODE.fullmatch(error):
+            raise ValueError(f"error is a code such as 'invalid_grant', not {error!r}.")
         said.append(f"error={error!r}")
     content = {"error": code, "error_description": "a fault of the test"}
     return Fault("fail", lambda *_: Answer(status, content, headers), *said)
@@ -144,8 +152,8 @@ def slow(seconds: float = 0.5) -> Fault:
     Raises:
         ValueError: the number is not above 0.
     """
-    delivery = after(_seconds("seconds", seconds))
-    return Fault("slow", _delivered(delivery), f"{seconds:g}")
+    pause = _seconds("seconds", seconds)
+    return Fault("slow", _delivered(after(pause)), f"{pause:g}")
 
 
 def drip(bytes_per_second: float = 50) -> Fault:
@@ -154,8 +162,8 @@ def drip(bytes_per_second: float = 50) -> Fault:
     Raises:
         ValueError: the rate is not above 0.
     """
-    delivery = at_rate(_seconds("bytes_per_second", bytes_per_second))
-    return Fault("drip", _delivered(delivery), f"bytes_per_second={bytes_per_second:g}")
+    rate = _seconds("bytes_per_second", bytes_per_second)
+    return Fault("drip", _delivered(at_rate(rate)), f"bytes_per_second={rate:g}")
 
 
 def truncate() -> Fault:
@@ -169,19 +177,34 @@ def garbage() -> Fault:
 
 
 def html(status: int = 200) -> Fault:
-    """A page for people, as a proxy or portal puts it in the place of the answer."""
-    answer = Answer(status, _HTML, media_type="text/html; charset=utf-8")
+    """A page for people, as a proxy or portal puts it in the place of the answer.
+
+    Raises:
+        ValueError: the status is none of an answer.
+    """
+    answer = Answer(final_status("html()", status), _HTML, media_type="text/html; charset=utf-8")
     return Fault("html", lambda *_: answer, *([] if status == 200 else [str(status)]))  # noqa: PLR2004
 
 
 def empty(status: int = 200) -> Fault:
-    """An answer without a body."""
-    answer = Answer(status, b"")
+    """An answer without a body.
+
+    Raises:
+        ValueError: the status is none of an answer.
+    """
+    answer = Answer(final_status("empty()", status), b"")
     return Fault("empty", lambda *_: answer, *([] if status == 200 else [str(status)]))  # noqa: PLR2004
 
 
 def redirect(url: str | None = None, status: int = 307) -> Fault:
-    """A redirect to `url`; None: to where the request was sent."""
+    """A redirect to `url`; None: to where the request was sent.
+
+    Raises:
+        ValueError: the status is none of a redirect, or no header could hold the URL.
+    """
+    status = final_status("redirect()", status, _REDIRECTS)
+    if url is not None and not (url.isascii() and url.isprintable()):
+        raise ValueError(f"redirect() leads to a URL, not to {url!r}.")
 
     def spoil(incoming: Incoming, _: Callable[[], Answer]) -> Answer:
         return Answer(status, b"", {"Location": url or incoming.url})
@@ -190,7 +213,12 @@ def redirect(url: str | None = None, status: int = 307) -> Fault:
 
 
 def echo_secrets(status: int = 400) -> Fault:
-    """An error answer that repeats the whole request, its secrets included."""
+    """An error answer that repeats the whole request, its secrets included.
+
+    Raises:
+        ValueError: the status is none of an error.
+    """
+    status = final_status("echo_secrets()", status, _FAILURES)
 
     def spoil(incoming: Incoming, _: Callable[[], Answer]) -> Answer:
         said = f"cannot take {' '.join(incoming.raw.split(chr(10))[::-1])}"
@@ -278,6 +306,8 @@ def _number(name: str, given: object) -> float:
         return given.total_seconds()
     if not isinstance(given, int | float):
         raise TypeError(f"{name} is a number or a timedelta, not {type(given).__name__}.")
+    if not math.isfinite(given):
+        raise ValueError(f"{name} is a finite number, not {given!r}.")
     return given
 
 

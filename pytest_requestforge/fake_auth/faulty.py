@@ -40,7 +40,8 @@ class Faulty:
             error: code in the body (RFC 6749 section 5.2); None: one that fits the status.
 
         Raises:
-            ValueError: the status is none of an error, or `retry_after` is not above 0.
+            ValueError: the status is none of an error, `retry_after` is negative, or no header
+                could hold the code.
         """
         return self._add(faults.fail(status, retry_after=retry_after, error=error))
 
@@ -80,11 +81,19 @@ class Faulty:
         return self._add(faults.garbage())
 
     def html(self, status: int = 200) -> Fault:
-        """Answer with a page for people, as a proxy or portal does."""
+        """Answer with a page for people, as a proxy or portal does.
+
+        Raises:
+            ValueError: the status is none of an answer.
+        """
         return self._add(faults.html(status))
 
     def empty(self, status: int = 200) -> Fault:
-        """Answer without a body."""
+        """Answer without a body.
+
+        Raises:
+            ValueError: the status is none of an answer.
+        """
         return self._add(faults.empty(status))
 
     def redirect(self, url: str | None = None, *, status: int = 307) -> Fault:
@@ -93,11 +102,18 @@ class Faulty:
         Args:
             url: where; None: to the very place that it asked.
             status: of the answer.
+
+        Raises:
+            ValueError: the status is none of a redirect, or no header could hold the URL.
         """
         return self._add(faults.redirect(url, status))
 
     def echo_secrets(self, *, status: int = 400) -> Fault:
-        """Answer with an error that repeats the request, its secrets included."""
+        """Answer with an error that repeats the request, its secrets included.
+
+        Raises:
+            ValueError: the status is none of an error.
+        """
         return self._add(faults.echo_secrets(status))
 
     def next_fault(self) -> Fault | None:

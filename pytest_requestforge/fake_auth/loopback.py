@@ -76,9 +76,9 @@ class Loopback:
         """Close the port and every connection, and see their threads end.
 
         Args:
-            finishes: whether answers that are under way are finished first.
+            finishes: whether answers that are under way are finished first, slow ones at once.
         """
-        self._listening.close(socket.SHUT_RD if finishes else socket.SHUT_RDWR)
+        self._listening.close(finishes=finishes)
 
 
 class _Listening:
@@ -95,18 +95,19 @@ class _Listening:
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._numbers = count(1)
         self._closing = False
+        self.finishes = False
         self._thread = _thread(self._accept, f"fake-auth {self.host}")
         self._thread.start()
 
-    def close(self, how: int) -> None:
-        self._closing = True
+    def close(self, *, finishes: bool) -> None:
+        self._closing, self.finishes = True, finishes
         # A connection wakes accept() on every system, which closing the socket does not.
         with socket.create_connection(self._reached):
             self._thread.join(_END)
         self._listener.close()
         connections = list(self._connections.items())
         for connection, _ in connections:
-            _shut(connection, how)
+            _shut(connection, socket.SHUT_RD if finishes else socket.SHUT_RDWR)
         for _, thread in connections:
             thread.join(_END)
 
@@ -198,7 +199,8 @@ class _Requests(BaseHTTPRequestHandler):
         except TimeoutError:
             self.connection.settimeout(None)
             return False
-        return True
+        # The server, too, ends a wait, for the rest of the answer to be sent before it goes.
+        return seconds is None or not self.server.finishes
 
     def _end(self, *, by_reset: bool) -> None:
         """Have the connection closed."""

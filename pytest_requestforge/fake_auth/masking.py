@@ -16,6 +16,7 @@ _EXACT = frozenset(
     {
         *("code", "pin", "otp", "totp", "mfacode", "devicecode", "usercode"),
         *("pass", "pwd", "pw", "key", "jwt", "session", "sessionid"),
+        *("xauth", "xsession"),
     }
 )
 _SCHEMES = frozenset({"basic", "bearer", "dpop"})
@@ -69,9 +70,13 @@ class Mask:
         return {name: self.value(name, value) for name, value in fields.items()}
 
     def value(self, name: str, value: object) -> object:
-        """The value of a field with its secrets masked, at any depth."""
+        """The value of a field with its secrets masked, at any depth.
+
+        Below a sensitive name everything is one, as in `{"token": {"id": "..."}}`.
+        """
         if isinstance(value, Mapping):
-            return self.fields(value)
+            hidden = name if is_sensitive(name) else None
+            return {key: self.value(hidden or key, inner) for key, inner in value.items()}
         if isinstance(value, list):
             return [self.value(name, item) for item in value]
         if is_sensitive(name):

@@ -83,7 +83,7 @@ class Providers:
 
         Raises:
             ImportError: the package joserfc is not installed.
-            TypeError: a lifetime is neither number nor timedelta.
+            TypeError: a lifetime is neither number nor timedelta, or `scopes` is one text.
             ValueError: the path is none, it or the name is taken, a lifetime is negative, a key
                 cannot be read, a secret is empty, or the algorithm is unknown.
         """
@@ -95,6 +95,8 @@ class Providers:
             from pytest_requestforge.fake_auth.oauth2.provider import (  # noqa: PLC0415
                 OAuth2Provider,
             )
+        if isinstance(scopes, str):
+            raise TypeError(f"scopes is a list such as ['read', 'write'], not {scopes!r}.")
         if path.strip("/") and not path.startswith("/"):
             raise ValueError(f"The path of a provider is one below the base URL, not {path!r}.")
         _, place = located(f"POST {path or '/'}", self._base)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 from pytest_requestforge.fake_auth.checks import ANYTHING, Carries
-from pytest_requestforge.fake_auth.definitions import http_url
+from pytest_requestforge.fake_auth.definitions import LONGEST, http_url
 from pytest_requestforge.fake_auth.endpoints import Demands, Server, TokenEndpoint, TokenPlace
 from pytest_requestforge.fake_auth.incoming import FORM, JSON, origin_of
 from requestforge import StepValue
@@ -140,7 +140,7 @@ def _served(step: Any, context: dict[str, TokenData], demanded: "_Demanded") -> 
         ),
         place=place,
         # A ttl of 0 says that the token is not cached, not that it is dead when it arrives.
-        lifetime=step.ttl or _HOUR,
+        lifetime=min(step.ttl or _HOUR, LONGEST),
         tells_lifetime=step.ttl is None,
     )
 

@@ -52,6 +52,8 @@ def refused(tmp_path: Path) -> Callable[[bytes], str]:
         (f"{TOKEN}expire_in = 1", "[[token]] 1 (app_token): there is no key 'expire_in'; did you"),
         (f'{TOKEN}expires_in = "1"', "[[token]] 1 (app_token): expires_in must be a number."),
         (f"{TOKEN}expires_in = -1", "[[token]] 1 (app_token): expires_in must not be negative"),
+        (f"{TOKEN}expires_in = inf", "[[token]] 1 (app_token): expires_in is a number of seconds"),
+        ("[oauth2]\nexpires_in = 1e20", "[oauth2]: expires_in is a number of seconds that"),
         (TOKEN + TOKEN, "[[token]] 2 (app_token): There is a token endpoint 'app_token' already"),
         (f"{TOKEN}requires = {{ A = 1 }}", "requires.A must be a text."),
         (

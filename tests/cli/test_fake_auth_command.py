@@ -174,6 +174,20 @@ def test_a_request_that_hangs_does_not_keep_it(tmp_path: Path) -> None:
         assert server.process.wait(30) == 0
 
 
+def test_a_slow_answer_is_finished_at_once(tmp_path: Path) -> None:
+    """A client that waits for one when the server stops gets it, and nobody waits for long."""
+    text = f'{CHAIN}[[fault]]\non = "app_token"\nkind = "slow"\nseconds = 600\n'
+    with serving(tmp_path, text) as server, connected(server) as connection:
+        connection.sendall(b"POST /v1/app/token HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert server.process.stderr is not None
+        while "fault: slow(600)" not in server.process.stderr.readline():
+            pass
+        server.process.terminate()
+
+        assert b"HTTP/1.1 " in connection.recv(100)
+        assert server.process.wait(30) == 0
+
+
 LARGE = """
 [[resource]]
 at = "GET /large"

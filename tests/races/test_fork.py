@@ -2,13 +2,16 @@
 
 import json
 import os
+import random
 import select
 import signal
+import sys
 import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
 
 import pytest
+import requests
 from racing import (
     LIMIT,
     STORAGE_IDS,
@@ -22,9 +25,10 @@ from racing import (
     values,
     watched,
 )
+from requests.adapters import HTTPAdapter
 
 from doubles import CountingStep
-from requestforge import InMemoryTokenStorage, TokenData, TokenFetchPipeline
+from requestforge import HttpClient, InMemoryTokenStorage, TokenData, TokenFetchPipeline
 from requestforge.events import StepMissed
 from requestforge.interfaces import TokenStorageInterface
 
@@ -230,9 +234,11 @@ def test_a_child_forked_at_any_line_of_another_thread_works(
     act: Callable[[TokenFetchPipeline], object],
 ) -> None:
     """Wherever a thread of the parent is in the library, locks included, the child goes on."""
-    line = 0
+    # A fork takes time: each run of this test takes other lines than the one before.
+    stride = 47
+    line = random.randrange(stride)  # noqa: S311 - seeded by pytest-randomly
     while True:
-        line += 7  # a fork takes time: each line in its turn would be too many
+        line += stride
         step = CountingStep("app")
         pipeline = TokenFetchPipeline([step], InMemoryTokenStorage(max_entries=100))
         pipeline.execute()
@@ -258,3 +264,45 @@ def test_a_child_forked_at_any_line_of_another_thread_works(
         gate.open()
         task.result()
     assert line > 30
+
+
+class Unwilling(HTTPAdapter):
+    """An adapter of a user's session that cannot be told of a fork."""
+
+    def __getstate__(self) -> dict[str, object]:
+        raise RuntimeError("This adapter stays where it is.")
+
+
+def test_what_fails_after_a_fork_leaves_the_rest_renewed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A session that cannot be renewed in the child is told of, and keeps no lock of others."""
+    sessions = [requests.Session() for _ in range(8)]  # in whatever order they are renewed
+    for session in sessions:
+        session.mount("https://", Unwilling())
+    clients = [HttpClient(session=session) for session in sessions]
+    steps = [CountingStep(f"step-{number}") for number in range(8)]
+    pipelines = [TokenFetchPipeline([step], InMemoryTokenStorage()) for step in steps]
+    gates = []
+    for step in steps:
+        step.during = gate = Gate()
+        gates.append(gate)
+    callers = [Task(pipeline.execute) for pipeline in pipelines]
+    for gate in gates:
+        gate.until_reached()
+    told: list[str] = []
+    monkeypatch.setattr(
+        sys, "unraisablehook", lambda args: told.extend(map(str, args.exc_value.exceptions))
+    )
+    answers = in_child(lambda: [[p.execute().access_token for p in pipelines], told])
+    assert answers == [
+        [f"step-{number}-2" for number in range(8)],
+        ["This adapter stays where it is."] * len(sessions),
+    ]
+    for gate in gates:
+        gate.open()
+    assert [caller.result().access_token for caller in callers] == [
+        f"step-{number}-1" for number in range(8)
+    ]
+    for client in clients:
+        client.close()

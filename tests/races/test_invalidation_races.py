@@ -121,6 +121,29 @@ def test_a_caller_after_another_process_invalidated_does_not_join_the_old_fetch(
     assert ours.execute().access_token == "app-3"
 
 
+def test_an_old_fetch_that_lands_while_its_end_is_looked_up_is_in_nobodys_way() -> None:
+    """A caller that meets a flight of an old epoch goes on if that has landed in the meantime."""
+    tokens: dict[str, TokenData] = {}
+    storage = ScriptedStorage(tokens)
+    step = CountingStep("app")
+    step.during = gate = Gate()
+    ours = TokenFetchPipeline([step], storage)
+    theirs = TokenFetchPipeline([CountingStep("app")], ScriptedStorage(tokens))
+    old = Task(ours.execute)
+    gate.until_reached()
+    theirs.invalidate_step("app")
+
+    def land() -> None:
+        gate.open()
+        assert old.result().access_token == "app-1"
+
+    # The second such reading is made on meeting the flight, the first one at the start.
+    reading = ("before get_many", "app#epoch")
+    storage.once(*reading, lambda: storage.once(*reading, land))
+    assert Task(ours.execute).result().access_token == "app-2"
+    assert ours.execute().access_token == "app-2"
+
+
 def test_a_forced_call_after_another_process_invalidated_does_not_wait() -> None:
     """A forced fetch queues behind no fetch that began before another process's invalidation."""
     tokens: dict[str, TokenData] = {}

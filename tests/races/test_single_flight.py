@@ -304,6 +304,27 @@ def test_a_plain_call_joins_a_forced_fetch() -> None:
     assert step.fetches == 1
 
 
+def test_a_call_that_forces_more_steps_does_not_do_with_a_fetch_that_forces_fewer() -> None:
+    """A fetch that waits its turn may build on an older token than a later caller asked for."""
+    steps = chain()
+    pipeline = TokenFetchPipeline(steps, InMemoryTokenStorage())
+    pipeline.execute()
+    pipeline.invalidate_step("user")
+    steps[2].during = gate = Gate()
+    with watched() as watch:
+        plain = Task(pipeline.execute)
+        gate.until_reached()
+        of_one = [Task(lambda: pipeline.refresh(from_step="user")) for _ in range(2)]
+        watch.until(2, StepMissed, "user")  # of the plain one, and of one behind the other
+        of_all = Task(lambda: pipeline.execute(force_refresh=True))
+        watch.until(3, StepMissed, "user")
+        gate.open()
+        assert plain.result().access_token == "user-2"
+        assert values([task.result() for task in of_one]) == {"user-3"}
+        assert of_all.result().access_token == "user-4"
+    assert fetches(steps) == [2, 2, 4]
+
+
 def test_a_burst_of_forced_calls_fetches_each_step_at_most_twice() -> None:
     """Forced calls that begin during one fetch cost one more of each step, however they stagger."""
     steps = chain()

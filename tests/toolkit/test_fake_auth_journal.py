@@ -170,6 +170,7 @@ class TestMasking:
         [
             *("pass", "pwd", "pw", "passphrase", "passcode", "mfa_code", "totp", "access_key"),
             *("device_code", "user_code", "code_verifier", "Access-Key-Id", "otp"),
+            *("X-Session", "X-Auth"),
         ],
     )
     def test_a_secret_has_many_names(self, auth: FakeAuth, name: str) -> None:
@@ -177,6 +178,14 @@ class TestMasking:
         requests.post(auth.token("app", "POST /app").url, data={name: "s3cr3t"}, timeout=5)
 
         assert auth.journal[-1].body == {name: "***"}
+
+    def test_all_below_a_sensitive_name_is_masked(self, auth: FakeAuth) -> None:
+        """A provider may put a secret into an object that only its own name gives away."""
+        login = {"token": {"id": "s3cr3t", "of": ["ada"]}, "scope": {"project": "x"}}
+        requests.post(auth.token("app", "POST /app").url, json=login, timeout=5)
+
+        entry = auth.journal[-1]
+        assert entry.body == {"token": {"id": "***", "of": ["***"]}, "scope": {"project": "x"}}
 
     def test_a_known_secret_is_masked_anywhere(self, auth: FakeAuth) -> None:
         """A secret that an endpoint demands is masked under harmless names, too."""

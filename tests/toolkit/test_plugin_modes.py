@@ -17,7 +17,7 @@ SAMPLE = Path(__file__).parent / "sample"
 INI = "[pytest]\naddopts = --strict-markers --strict-config --rf-leaks\n"
 
 # Of 20 tests, one with two cases and two with a run for each of four faults.
-OUTCOMES = {"passed": 22, "failed": 8, "errors": 1}
+OUTCOMES = {"passed": 21, "failed": 8, "errors": 1}
 REASONS = {
     "test_unmatched": "1 request matched no endpoint of the fake auth server:",
     "test_unmatched_with_an_error_of_its_own": "KeyError: 'of the test'",
@@ -190,7 +190,7 @@ def test_without_the_option_leaks_are_left_alone(
     """Everything else comes out the same."""
     project.makeini("[pytest]\naddopts = --strict-markers --strict-config")
     result = project.run(python("wheel"), "-m", "pytest")
-    result.assert_outcomes(passed=23, failed=7, errors=1)
+    result.assert_outcomes(passed=22, failed=7, errors=1)
 
 
 @pytest.mark.parametrize("storage", STORAGES)

@@ -329,27 +329,6 @@ def test_a_server_of_several_tests_fails_the_one_that_sent(pytester: pytest.Pyte
     assert "requestforge" not in fifth.partition("====")[0]
 
 
-def test_an_unmatched_request_of_a_teardown_is_a_failure(pytester: pytest.Pytester) -> None:
-    """The test has its result by then, so it is FAILED besides; no fixture is in error."""
-    pytester.makepyfile(
-        """
-        import pytest, requests
-
-        @pytest.fixture
-        def late(rf_fake_auth):
-            yield
-            requests.get(rf_fake_auth.url)
-
-        def test_it(late): pass
-        """
-    )
-    result = pytester.runpytest()
-    result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(
-        ["1 request matched no endpoint of the fake auth server:", "FAILED *::test_it*"]
-    )
-
-
 def test_an_error_of_a_teardown_stays_one(pytester: pytest.Pytester) -> None:
     """A fixture that breaks is an error as ever, with what the servers have found below it."""
     pytester.makepyfile(

@@ -132,7 +132,7 @@ def test_unmatched_with_an_error_of_its_own(rf_fake_auth: FakeAuth) -> None:
 
 
 def test_unmatched_at_the_end(signs_out: None) -> None:
-    """It passes, and its teardown fails besides."""
+    """It passes, and its teardown fails it."""
 
 
 def test_a_fixture_breaks_at_the_end(breaks: None) -> None:
