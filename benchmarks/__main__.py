@@ -13,6 +13,7 @@ GROUPS = (
     "flights",
     "startup",
     "steady",
+    "tenants",
     "toolkit",
     "warm",
 )

@@ -38,6 +38,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"TracerProvider|MeterProvider|CollectorRegistry"),
     # Types of arguments that nobody has to name: a type variable, and protocols.
     (r"py:class", r"requestforge\.models\.response\.Body"),
+    (r"py:class", r"requestforge\._token_endpoint\.client_auth\.ClientAuth"),
     (r"py:class", r"requestforge\.instrumentation\.(Clock|Observer)T"),
     (r"py:class", r"pytest_requestforge\._witness\.\w+"),
     # A dict that says more when a comparison with it fails.

@@ -158,6 +158,13 @@ def before(wall_end: float, monotonic_end: float, source: object) -> bool:
     )
 
 
+def lasts(wall_end: float, monotonic_end: float, source: object) -> bool:
+    """The same, of a time that ends as well once the monotonic clock is another one."""
+    clock = _clock
+    present = time.monotonic if clock is _SYSTEM else clock
+    return source is present and before(wall_end, monotonic_end, source)
+
+
 def real_monotonic() -> float:
     """Real seconds for waits on threads and sockets, which no clock in a test may stop."""
     if sys.platform == "win32":  # pragma: no cover - it has no clock_gettime

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, NamedTuple, NoReturn, Self, TypeVar
 
 from requestforge import instrumentation
 from requestforge._answers import (
@@ -28,12 +28,22 @@ _NO_MARGIN = timedelta(0)
 class _Provenance:
     """What a pipeline notes on a token: how it was fetched, and its monotonic end of use."""
 
-    # Of a hundred thousand tokens each byte counts: no tuple for the end and its source.
-    __slots__ = ("_forced", "_generation", "_monotonic_end", "_source")
-    _forced: tuple[int, frozenset[str]] | None
+    # Of a hundred thousand tokens each byte counts: most ends have but a source beside them.
+    __slots__ = ("_counted_by", "_generation", "_monotonic_end")
+    _counted_by: object  # the source of the monotonic end, or a _Forced
     _generation: str | None
     _monotonic_end: float
-    _source: object
+
+
+class _Forced(NamedTuple):
+    """The source that a monotonic end counts by, and the forced fetch of the token.
+
+    `place`: where it began in this process's order; `steps`: those that were forced with it.
+    """
+
+    source: object
+    place: int
+    steps: frozenset[str]
 
 
 class _ReadOnlyDict(dict[str, Any]):
@@ -99,8 +109,7 @@ class TokenData(_Provenance):
             object.__setattr__(self, "extra", _ReadOnlyDict(extra) if extra else _NO_EXTRA)
         object.__setattr__(self, "_generation", None)
         object.__setattr__(self, "_monotonic_end", math.inf)
-        object.__setattr__(self, "_source", None)
-        object.__setattr__(self, "_forced", None)
+        object.__setattr__(self, "_counted_by", None)
 
     @property
     def is_expired(self) -> bool:
@@ -264,7 +273,9 @@ def wall_end(token: TokenData) -> float:
 
 def monotonic_end(token: TokenData) -> tuple[float, object]:
     """The end of use in monotonic seconds and the source they count by; infinite if unknown."""
-    return token._monotonic_end, token._source  # noqa: SLF001 - the one reader
+    counted_by = token._counted_by  # noqa: SLF001 - the one reader
+    source = counted_by.source if type(counted_by) is _Forced else counted_by
+    return token._monotonic_end, source  # noqa: SLF001 - the one reader
 
 
 def forced_fetch(token: TokenData) -> tuple[int, frozenset[str]]:
@@ -272,7 +283,8 @@ def forced_fetch(token: TokenData) -> tuple[int, frozenset[str]]:
 
     0 and none for any other token.
     """
-    return token._forced or (0, frozenset())  # noqa: SLF001 - the one reader
+    counted_by = token._counted_by  # noqa: SLF001 - the one reader
+    return counted_by[1:] if type(counted_by) is _Forced else (0, frozenset())
 
 
 def is_usable(token: TokenData, reading: tuple[float, float, object]) -> bool:
@@ -310,11 +322,10 @@ def stamped(
 ) -> TokenData:
     """A copy of the token that carries what a pipeline notes on it."""
     copy = replace(token)
-    object.__setattr__(copy, "_forced", forced)
     object.__setattr__(copy, "_generation", generation)
-    if monotonic_end is not None:
-        object.__setattr__(copy, "_monotonic_end", monotonic_end[0])
-        object.__setattr__(copy, "_source", monotonic_end[1])
+    end, source = (math.inf, None) if monotonic_end is None else monotonic_end
+    object.__setattr__(copy, "_monotonic_end", end)
+    object.__setattr__(copy, "_counted_by", source if forced is None else _Forced(source, *forced))
     return copy
 
 

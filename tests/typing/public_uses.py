@@ -606,6 +606,13 @@ def pipelines(storage: TokenStorageInterface) -> TokenManager:
     pipeline.get_step("login")
     pipeline.invalidate_step("login")
     pipeline.invalidate_all()
+    assert_type(pipeline.for_tenant("acme", username="bob"), TokenFetchPipeline)
+    pipeline.for_tenant("acme", username=4711)  # type: ignore[arg-type]
+    pipeline.invalidate_tenant("acme")
+    user = StepValue("username", "user {}")
+    HeaderTokenFetcher("app", StepValue("base"), StepValue("path"), request_headers={"X-User": user})
+    with StepValue.given(username="bob"):
+        assert_type(user.filled(), str)
     with pipeline:
         pass
     TokenFetchPipeline((login,), storage, lazy=True, wait_timeout=timedelta(seconds=5))

@@ -49,7 +49,7 @@ class Failures:
             stored: the generation that the storage was seen to hold.
         """
         failure = self._failures.get(key)
-        if failure is None or not failure.is_about(epoch, stored) or not failure.window.holds:
+        if failure is None or not failure.is_about(epoch, stored) or not failure.window.lasts:
             return None
         # Its cause, too, is another one for each caller: whoever raises it lengthens its traceback.
         cause = cast("Exception", deepcopy(failure.error).original_exception)

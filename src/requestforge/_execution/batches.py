@@ -5,6 +5,18 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 
+class Local(NamedTuple):
+    """What is known of an epoch before the storage is read.
+
+    `epoch`: the epoch, if it is known without the storage; `fenced`: whether a record of another
+    may be older; `saves`: how many epochs this process had begun in the storage by then.
+    """
+
+    epoch: str | None
+    fenced: bool
+    saves: int = 0
+
+
 class Batch(NamedTuple):
     """One batched read.
 
@@ -14,7 +26,7 @@ class Batch(NamedTuple):
     """
 
     landings: int
-    epochs: Sequence[tuple[str | None, bool]]
+    epochs: Sequence[Local]
     keys: tuple[str, ...]
     content: Mapping[str, object] | None
     unreadable: AbstractSet[str]

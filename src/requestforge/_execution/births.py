@@ -93,9 +93,7 @@ class Births:
             self._keeps_generations = True
             if math.isinf(monotonic_end(born)[0]) and not forced_fetch(born)[1]:
                 self.drop(tag)  # The record says it all.
-            if born == token:
-                return born
-            return stamped(token, token.generation, monotonic_end(born), forced_fetch(born))
+            return born
         line = self._line
         if born is None and line is not None and _nonce(token).startswith(line.mark):
             return stamped(token, token.generation, (-math.inf, line.source))

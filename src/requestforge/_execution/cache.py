@@ -86,7 +86,8 @@ class TokenCache:
         found, unreadable = self._sorted(batch.content, batch.unreadable)
         reading = instrumentation.reading()
         records = {}
-        for entry, local in zip(entries, batch.epochs, strict=True):
+        # Ancestors last, as in the storage: what is known here of an epoch may change meanwhile.
+        for entry, local in reversed(list(zip(entries, batch.epochs, strict=True))):
             epoch, fenced = self.fences.epoch_in(found, entry, local)
             record = Record(epoch)
             record.unread = found is None

@@ -99,19 +99,46 @@ class SharedEpochs:
     def __init__(self) -> None:
         self.unsaved: dict[str, tuple[Entry, str]] = {}
         """Epochs that began here, and that the storage failed to take."""
+        self.saves = 0
+        """How many epochs have begun here that the storage has taken."""
         self._known = _Known("", {})
+        self._lock = threading.Lock()
+        renew_after_fork(self)
 
-    def note(self, tag: str, epoch: str) -> None:
-        """Remember the epoch that the storage holds."""
-        known = self._known.epochs
-        if known.get(tag, "") == epoch:
+    def note(self, tag: str, epoch: str, saves: int) -> None:
+        """Remember the epoch that the storage held.
+
+        Unless one has begun here since: a reader that was held up may have read the one before.
+
+        Args:
+            tag: of the key.
+            epoch: what was read.
+            saves: how many had begun here before.
+        """
+        if self._known.epochs.get(tag, "") == epoch:
             return
-        known[tag] = epoch
-        if len(known) > _MOST_KEPT:
-            # Nobody may take a key whose epoch is lost for one that never had any.
-            self._known = _Known(secrets.token_hex(6), {})
+        with self._lock:
+            if saves == self.saves:
+                self._remember(tag, epoch)
+
+    def note_saved(self, tag: str, epoch: str) -> None:
+        """Remember an epoch that has begun here, and that the storage has taken."""
+        with self._lock:
+            self.saves += 1
+            self._remember(tag, epoch)
 
     def remembered(self, tag: str) -> str:
         """The epoch to go by while the storage cannot be read."""
         known = self._known
         return known.epochs.get(tag, known.lost)
+
+    def after_fork(self) -> None:
+        """Take a new lock: in the child nobody would ever release one that was held."""
+        self._lock = threading.Lock()
+
+    def _remember(self, tag: str, epoch: str) -> None:
+        known = self._known.epochs
+        known[tag] = epoch
+        if len(known) > _MOST_KEPT:
+            # Nobody may take a key whose epoch is lost for one that never had any.
+            self._known = _Known(secrets.token_hex(6), {})

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from copy import copy
 from datetime import UTC, datetime
 
@@ -73,7 +74,8 @@ def asked_wait(error: BaseException) -> float | None:
     for link in _chain(error):
         retry_at, seconds = getattr(link, "retry_at", None), getattr(link, "retry_after", None)
         if isinstance(retry_at, datetime):
-            seconds = (retry_at.astimezone(UTC) - instrumentation.now()).total_seconds()
+            with suppress(ValueError, OverflowError, OSError):  # the first and last day of datetime
+                seconds = (retry_at.astimezone(UTC) - instrumentation.now()).total_seconds()
         if isinstance(seconds, int | float) and 0 < seconds < math.inf:
             return min(float(seconds), _LONGEST_WAIT)
     return None

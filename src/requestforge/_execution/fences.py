@@ -4,19 +4,18 @@ import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
+from itertools import islice
 
 from requestforge import instrumentation
+from requestforge._execution.batches import Local
 from requestforge._execution.home import Home
 from requestforge._execution.keys import EPOCH_SUFFIX, Entry, epoch_id
 from requestforge.interfaces import TokenStorageInterface
 from requestforge.tokens import TokenData
 
 _LIFE = timedelta(days=30)
-
-Local = tuple[str | None, bool]
-"""An epoch that is known without the storage, and whether a record of another may be older."""
-
-_IN_STORAGE: Local = (None, True)
+_LOOKED_AT = 8
+"""Missed invalidations that another one looks at, to make up for one."""
 
 
 class Fences:
@@ -38,15 +37,19 @@ class Fences:
     def local(self, entry: Entry) -> Local:
         """The epoch that is known here without the storage, to be asked for before it is read."""
         if not self._shared:
-            return self._home.local_epochs.read(entry.tag)
-        unsaved = self._home.shared_epochs.unsaved.get(entry.tag)
-        return _IN_STORAGE if unsaved is None else (unsaved[1], True)
+            return Local(*self._home.local_epochs.read(entry.tag))
+        epochs = self._home.shared_epochs
+        saves, unsaved = epochs.saves, epochs.unsaved.get(entry.tag)
+        return Local(None if unsaved is None else unsaved[1], True, saves)
 
     def local_of(self, entries: Sequence[Entry]) -> list[Local]:
-        """The same of several keys."""
-        if self._shared and not self._home.shared_epochs.unsaved:
-            return [_IN_STORAGE] * len(entries)
-        return [self.local(entry) for entry in entries]
+        """The same of several keys, of which ancestors come first."""
+        epochs = self._home.shared_epochs
+        saves = epochs.saves
+        if self._shared and not epochs.unsaved:
+            return [Local(None, True, saves)] * len(entries)
+        # Ancestors last, as in the storage: see the keys of a batch.
+        return [self.local(entry) for entry in reversed(entries)][::-1]
 
     def epoch_in(
         self, found: Mapping[str, TokenData] | None, entry: Entry, local: Local
@@ -55,16 +58,14 @@ class Fences:
 
         And whether a record of another epoch may be older than it.
         """
-        if local[0] is None:
-            local = self.local(entry)
-        if local[0] is not None:
-            return local[0], local[1]
+        if local.epoch is not None:
+            return local.epoch, local.fenced
         epochs = self._home.shared_epochs
         if found is None:
             return epochs.remembered(entry.tag), True
         mark = found.get(entry.key + EPOCH_SUFFIX)
         epoch = "" if mark is None else epoch_id(mark.access_token)
-        epochs.note(entry.tag, epoch)
+        epochs.note(entry.tag, epoch, local.saves)
         return epoch, True
 
     def begin(self, entry: Entry) -> None:
@@ -93,12 +94,17 @@ class Fences:
                 self._save(*unsaved)
 
     def _settle_another(self) -> None:
-        """Make up for an invalidation that the storage once failed to take, if there is one."""
-        for entry, epoch in list(self._home.shared_epochs.unsaved.values())[:1]:
-            with suppress(Exception):
-                self._save(entry, epoch)
-                self._storage.delete(entry.key)
-                self._home.doomed.discard(entry.tag)
+        """Make up for an invalidation that the storage once failed to take, if there is one.
+
+        One whose key has a token of that epoch in this process waits for the next fetch.
+        """
+        home, unsaved = self._home, self._home.shared_epochs.unsaved
+        with suppress(Exception):
+            some = dict(islice(unsaved.items(), _LOOKED_AT))
+            entry, epoch = next(some[tag] for tag in some if tag not in home.kept)
+            self._save(entry, epoch)
+            self._storage.delete(entry.key)
+            home.doomed.discard(entry.tag)
 
     def _save(self, entry: Entry, epoch: str) -> None:
         """Have a new epoch begin in a storage that others share, in place of one known here only.
@@ -109,6 +115,6 @@ class Fences:
         epochs, now = self._home.shared_epochs, instrumentation.now()
         mark = TokenData(secrets.token_hex(6), expires_at=now + _LIFE, issued_at=now)
         self._storage.set(entry.key + EPOCH_SUFFIX, mark)
-        epochs.note(entry.tag, mark.access_token)
+        epochs.note_saved(entry.tag, mark.access_token)
         if epochs.unsaved.get(entry.tag) == (entry, epoch):
             epochs.unsaved.pop(entry.tag, None)

@@ -67,7 +67,7 @@ class Home:
     def is_due(self, tag: str) -> bool:
         """Whether the storage may be tried again with that token."""
         last = self._tried.get(tag)
-        return last is None or not last.holds
+        return last is None or not last.lasts
 
 
 class _Homes:

@@ -3,7 +3,7 @@
 from typing import NamedTuple, TypeVar
 
 from requestforge import instrumentation
-from requestforge.instrumentation import before
+from requestforge.instrumentation import before, lasts
 
 T = TypeVar("T")
 
@@ -23,8 +23,13 @@ class Window(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the time is not over."""
+        """Whether the time is not over, as for a token: another clock ends it no sooner."""
         return before(*self)
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the time is not over, and the clock that it was measured by is the active one."""
+        return lasts(*self)
 
 
 def window(seconds: float) -> Window:

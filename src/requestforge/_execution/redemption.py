@@ -101,9 +101,7 @@ def _drop(step: Step, record: Record, cache: TokenCache) -> Record:
         raise Superseded
     if (token.generation, token.refresh_token) != (refused.generation, refused.refresh_token):
         raise Superseded
-    bare = stamped(
-        replace(token, refresh_token=None), current.own_generation, monotonic_end(token)
-    )
+    bare = stamped(replace(token, refresh_token=None), current.own_generation, monotonic_end(token))
     cache.write(step.entry, bare, current)
     return current
 

@@ -26,7 +26,7 @@ class _Try:
 
     def holds_for(self, generation: str | None) -> bool:
         return self.generation in (None, generation) and (
-            self.window.holds or (self.thread is not None and self.thread.is_alive())
+            self.window.lasts or (self.thread is not None and self.thread.is_alive())
         )
 
 
@@ -43,7 +43,7 @@ class Renewals:
         """Until when to look at that token no more; None: a renewal may begin."""
         last = self._tries.get(key)
         if last is not None and last.holds_for(generation):
-            return last.window if last.window.holds else window(_DELAYS.delay(0))
+            return last.window if last.window.lasts else window(_DELAYS.delay(0))
         if len(self._threads) >= _MOST_THREADS and self._busy() >= _MOST_THREADS:
             return window(_DELAYS.delay(0))
         return None

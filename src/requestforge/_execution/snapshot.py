@@ -55,7 +55,8 @@ class Snapshot:
     def holds_for(self, batch: Batch, changes: object) -> bool:
         """Whether it is what this batch gives as well."""
         return (
-            self.batch.content is batch.content
+            batch.content is not None  # else tokens kept here alone may have come and gone
+            and self.batch.content is batch.content
             and self.changes is changes
             and before(self.wall_end, self.monotonic_end, self.source)
         )

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from itertools import count
 
-from requestforge.instrumentation import before, reading
+from requestforge.instrumentation import lasts, reading
 
 
 class Versions:
@@ -26,7 +26,7 @@ class Versions:
 
     def present(self) -> int:
         """The present number; one that was given before means that nothing has changed here."""
-        if not before(*self._end):
+        if not lasts(*self._end):
             # The clocks first, and the end last: a thread that is held up in between can make the
             # time shorter for others, never longer.
             wall, monotonic, source = reading()
