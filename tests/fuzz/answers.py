@@ -242,7 +242,7 @@ def _told_canary(status: int | None, body: bytes) -> bool:
     if status is None:
         return b"error" in body
     try:
-        answer = json.loads(body)
+        answer = json.loads(_unpacked(body))
     except (ValueError, RecursionError):
         return False
     told = (
@@ -251,6 +251,13 @@ def _told_canary(status: int | None, body: bytes) -> bool:
         else ()
     )
     return status >= 400 and any("canary" in str(text).lower() for text in told)
+
+
+def _unpacked(body: bytes) -> bytes:
+    try:
+        return zlib.decompressobj(wbits=47).decompress(body)  # zlib or gzip
+    except zlib.error:
+        return body
 
 
 def _gzipped(body: bytes) -> bytes:

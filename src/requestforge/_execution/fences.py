@@ -40,14 +40,14 @@ class Fences:
             return Local(*self._home.local_epochs.read(entry.tag))
         epochs = self._home.shared_epochs
         saves, unsaved = epochs.saves, epochs.unsaved.get(entry.tag)
-        return Local(None if unsaved is None else unsaved[1], True, saves)
+        return Local(None if unsaved is None else unsaved[1], fenced=True, saves=saves)
 
     def local_of(self, entries: Sequence[Entry]) -> list[Local]:
         """The same of several keys, of which ancestors come first."""
         epochs = self._home.shared_epochs
         saves = epochs.saves
         if self._shared and not epochs.unsaved:
-            return [Local(None, True, saves)] * len(entries)
+            return [Local(None, fenced=True, saves=saves)] * len(entries)
         # Ancestors last, as in the storage: see the keys of a batch.
         return [self.local(entry) for entry in reversed(entries)][::-1]
 
