@@ -5,7 +5,7 @@ import os
 import traceback
 import weakref
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from backing_off import careful, failure_of, told_by_retry_at, told_by_status
@@ -26,6 +26,7 @@ from requestforge.exceptions import (
     DependencyException,
     ServerErrorException,
 )
+from requestforge.instrumentation import use_clock
 
 pytestmark = pytest.mark.compat
 
@@ -308,3 +309,39 @@ def test_threads_that_fail_together_fail_once(app: CountingStep, clock: Clock) -
     assert all(isinstance(error, AuthenticationException) for error in errors)
     assert app.fetches == 1
     assert values(errors) == set(errors)
+
+
+def test_it_ends_with_the_clock_that_it_was_measured_by(app: CountingStep, storage: object) -> None:
+    """A clock of a test that ran years ahead, and is gone, keeps no step from being fetched."""
+    pipeline = careful(app, storage=storage)
+    with use_clock(Clock(START - timedelta(days=1000))):
+        with use_clock(Clock()):
+            app.failure = told_by_retry_at()
+            failure_of(pipeline.execute)
+        app.failure = None
+
+        assert pipeline.execute().access_token == "app-1"
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(datetime.max, id="the-last"),
+        pytest.param(datetime.min, id="the-first"),
+        pytest.param(datetime.max.replace(tzinfo=timezone(-timedelta(hours=5))), id="beyond"),
+    ],
+)
+def test_a_moment_that_no_clock_can_show_is_none(
+    app: CountingStep, storage: object, moment: datetime, clock: Clock
+) -> None:
+    """A step whose error says to come back at the end of time backs off as any other."""
+    del clock
+    app.failure = AuthenticationException("Not now.")
+    app.failure.retry_at = moment
+    pipeline = careful(app, storage=storage)
+
+    failures = [failure_of(pipeline.execute) for _ in range(2)]
+
+    assert [failure.service_name for failure in failures] == ["app", "app"]
+    assert failures[1].retry_at is not None
+    assert failures[1].retry_at < START + timedelta(seconds=1)

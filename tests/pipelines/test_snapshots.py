@@ -162,6 +162,22 @@ def test_a_storage_that_cannot_be_read_gives_nothing(app: CountingStep, user: Co
     assert pipeline.execute().access_token == "user-2"
 
 
+@pytest.mark.usefixtures("clock")
+def test_one_outage_does_not_bring_back_the_tokens_of_another() -> None:
+    """What was kept while the storage could not be read, and was given up, is not served again."""
+    storage = FlakyTellingStorage("get", "set", "delete")
+    user = CountingStep("user", ttl=timedelta(minutes=30))
+    pipeline = TokenFetchPipeline([user], storage)
+    for _ in range(3):
+        assert pipeline.execute().access_token == "user-1"
+    storage.broken = set()
+    pipeline.execute(force_refresh=True)
+    pipeline.invalidate_all()
+    storage.broken = {"get"}
+
+    assert pipeline.execute().access_token == "user-3"
+
+
 @pytest.mark.parametrize("kind", [TellingStorage, InMemoryTokenStorage])
 @pytest.mark.usefixtures("clock")
 def test_observers_hear_of_every_hit(

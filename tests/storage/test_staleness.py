@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from doubles import Clock, CountingStep
+from doubles import START, Clock, CountingStep
 from redis_servers import RedisServer
 from requestforge import EncryptedTokenStorage, RedisTokenStorage, TokenData, TokenFetchPipeline
 from requestforge.events import Event, StepCached
@@ -102,6 +102,19 @@ def test_the_time_is_over_on_either_clock(
     move(clock)
 
     assert pipeline.execute().access_token == "user-2"
+
+
+def test_the_time_is_over_with_the_clock_that_it_was_measured_by(own_redis: RedisServer) -> None:
+    """A clock of a test that ran years ahead, and is gone, does not stretch the time to there."""
+    ahead = Clock(monotonic=0.0)
+    with use_clock(Clock(START - timedelta(days=1000))):
+        pipeline = make(RedisTokenStorage(url=own_redis.url, max_staleness=SECOND))
+        with use_clock(ahead):
+            for _ in range(3):
+                pipeline.execute()
+        make(RedisTokenStorage(url=own_redis.url)).invalidate_all()
+
+        assert pipeline.execute().access_token == "user-2"
 
 
 def test_a_quiet_server_is_asked_once_in_the_time(

@@ -610,7 +610,9 @@ def pipelines(storage: TokenStorageInterface) -> TokenManager:
     pipeline.for_tenant("acme", username=4711)  # type: ignore[arg-type]
     pipeline.invalidate_tenant("acme")
     user = StepValue("username", "user {}")
-    HeaderTokenFetcher("app", StepValue("base"), StepValue("path"), request_headers={"X-User": user})
+    HeaderTokenFetcher(
+        "app", StepValue("base"), StepValue("path"), request_headers={"X-User": user}
+    )
     with StepValue.given(username="bob"):
         assert_type(user.filled(), str)
     with pipeline:

@@ -1,11 +1,11 @@
 """What the steps that get their token by a grant of OAuth 2.0 have in common."""
 
+import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from requestforge._origins import origin_of
 from requestforge._redaction import mask_url
@@ -36,6 +36,7 @@ Answer = tuple[HttpResponse, datetime]
 _KEYS = AnswerKeys()
 _PASSED_ON = ("name", "ttl", "depends_on", "timeout", "verify_ssl", "retry_strategy")
 _COPIED = ("audience", "depends_on", "extra_params", "resource", "scope")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")  # RFC 3986 section 4.3
 # They make a request the grant that it is.
 _REDEMPTION = frozenset({"grant_type", "refresh_token"})
 # Some servers answer with a form unless they are asked for JSON.
@@ -165,7 +166,7 @@ class GrantFetcher(EndpointFetcher):
             # Made for each attempt: a server takes no assertion twice.
             own = self._client_auth.credentials(self._client_id, token_url)
             fields = {name: value() if callable(value) else value for name, value in data.items()}
-            sent.append((merged_headers(headers, own.headers), {**fields, **own.fields}))
+            sent.append((merged_headers(headers, own.headers), {**own.fields, **fields}))
             written = write_request(HttpMethod.POST, url, *sent[-1])
             return self._transport.send(
                 written.method, written.url, written.headers or {}, written.data, self._timeout
@@ -194,8 +195,8 @@ class GrantFetcher(EndpointFetcher):
         token = token_in_body(response, _KEYS, sent_at=sent_at)
         if token.token_type.lower() != "bearer":
             raise ValueError(
-                "The token is of another type than Bearer (RFC 6750), which is the only one that "
-                "these grants are used for here."
+                "The token is not of the type of RFC 6750, the only one that these grants are used "
+                "for here: have the server give Bearer tokens."
             )
         missing = self._missing(token)
         if missing and self._require_scopes:
@@ -207,6 +208,8 @@ class GrantFetcher(EndpointFetcher):
     def _missing(self, token: TokenData) -> tuple[str, ...]:
         """The scopes that were asked for and not granted."""
         asked = self._request_data.get("scope")
+        if isinstance(asked, StepValue):
+            asked = asked.filled()
         if token.scope is None or not isinstance(asked, str):  # RFC 6749 section 5.1: all granted
             return ()
         granted = token.scope.split()
@@ -219,6 +222,20 @@ def _kept(name: str, value: Any) -> Any:  # noqa: ANN401
         return deepcopy(dict(value))
     is_many = name in _COPIED and isinstance(value, Iterable) and not isinstance(value, str)
     return list(value) if is_many else value
+
+
+def check_text(argument: str, value: object, whose: str) -> None:
+    """See to it that an argument is a text, or stands for one.
+
+    Raises:
+        ValueError: it is empty.
+        TypeError: it is something else.
+    """
+    if not isinstance(value, str | StepToken | StepValue):
+        kind = type(value).__name__
+        raise TypeError(f"{argument} of {whose} must be a string, not {kind}.")
+    if not value:
+        raise ValueError(f"{argument} of {whose} is empty.")
 
 
 def check_url(argument: str, url: object, whose: str) -> None:
@@ -236,10 +253,10 @@ def check_url(argument: str, url: object, whose: str) -> None:
 def _check_client(client_id: object, auth: object, token_url: object, whose: str) -> None:
     if not isinstance(client_id, str) or not client_id:
         raise ValueError(f"client_id of {whose} must be a non-empty string.")
-    if not callable(getattr(auth, "credentials", None)):
+    if isinstance(auth, type) or not callable(getattr(auth, "credentials", None)):
         raise TypeError(
             f"client_auth of {whose} must be one of those in requestforge.oauth2 or None, not "
-            f"{type(auth).__name__}."
+            f"{f'the class {auth.__name__}' if isinstance(auth, type) else type(auth).__name__}."
         )
     if isinstance(auth, MutualTls) and str(token_url).lower().startswith("http:"):
         raise ValueError(f"token_url of {whose} must be an https URL: MutualTls is a part of TLS.")
@@ -256,7 +273,8 @@ def _texts(argument: str, value: Any, whose: str) -> Any:  # noqa: ANN401 - text
 
 def _scope(value: Any, whose: str) -> Any:  # noqa: ANN401
     scopes = _texts("scope", value, whose)
-    return " ".join(scopes) if isinstance(scopes, list) else scopes
+    # None of them is as if nobody had asked for any (RFC 6749 section 3.2).
+    return (" ".join(scopes) if isinstance(scopes, list) else scopes) or None
 
 
 def _resources(value: Any, whose: str) -> Any:  # noqa: ANN401
@@ -264,8 +282,7 @@ def _resources(value: Any, whose: str) -> Any:  # noqa: ANN401
     for resource in resources if isinstance(resources, list) else [resources]:
         if not isinstance(resource, str):
             continue
-        parts = urlsplit(resource)
-        if not parts.scheme or "#" in resource:
+        if not _URI.match(resource) or "#" in resource:
             raise ValueError(
                 f"resource of {whose} is {mask_url(resource)!r}; it must be an absolute URI "
                 "without a fragment (RFC 8707 section 2)."

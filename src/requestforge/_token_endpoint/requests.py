@@ -103,9 +103,16 @@ def merged_headers(*parts: Mapping[str, str]) -> dict[str, str]:
 
 
 def basic_credentials(user: str, password: str) -> str:
-    """The Authorization header of a client (RFC 6749 section 2.3.1: both parts form-encoded)."""
-    pair = f"{quote_plus(user)}:{quote_plus(password)}"
-    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+    """The Authorization header of a client (RFC 6749 section 2.3.1: both parts form-encoded).
+
+    Raises:
+        RequestBuildException: a part is no Unicode text.
+    """
+    with suppress(UnicodeError):
+        pair = f"{quote_plus(user)}:{quote_plus(password)}"
+        return f"Basic {base64.b64encode(pair.encode()).decode()}"
+    # Outside of the handler: that error quotes the secret.
+    raise RequestBuildException("The client's id or its secret is text that is not Unicode.")
 
 
 def secrets_of(

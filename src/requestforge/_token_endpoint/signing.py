@@ -7,11 +7,13 @@ from typing import Any
 
 from requestforge import instrumentation
 from requestforge._fork import importing
+from requestforge.exceptions import RequestBuildException
 
 Key = str | bytes | Mapping[str, Any] | Any
 """A private key: text in PEM, a JWK as mapping, or a key of joserfc."""
 
 _LIFETIME = 60  # seconds
+_UNSIGNED = "none"
 _BY_CURVE = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "Ed25519"}
 
 
@@ -30,12 +32,18 @@ class Signer:
 
     def __init__(self, key: Key, algorithm: str | None, whose: str) -> None:
         _import_joserfc(whose)
+        if algorithm is not None and str(algorithm).lower() == _UNSIGNED:
+            raise ValueError(f"{whose} must sign: the algorithm 'none' (RFC 7518) does not.")
         self._key = _imported(key, whose)
         self._algorithm = algorithm or _usual_algorithm(self._key)
         self._try(whose)
 
     def assertion(self, *, issuer: str, subject: str, audience: str) -> str:
-        """A JWT that lives for a minute, and has an id that no other has."""
+        """A JWT that lives for a minute, and has an id that no other has.
+
+        Raises:
+            RequestBuildException: a text in it is not Unicode.
+        """
         issued_at = int(instrumentation.now().timestamp())
         claims = {
             "iss": issuer,
@@ -45,7 +53,12 @@ class Signer:
             "exp": issued_at + _LIFETIME,
             "jti": secrets.token_urlsafe(16),
         }
-        return self._signed(claims)
+        with suppress(UnicodeError):
+            return self._signed(claims)
+        # Outside of the handler: that error quotes the text.
+        raise RequestBuildException(
+            "The issuer, subject or audience of an assertion is text that is not Unicode."
+        )
 
     def _signed(self, claims: Mapping[str, Any]) -> str:
         from joserfc import jwt

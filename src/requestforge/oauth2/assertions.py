@@ -7,7 +7,7 @@ from typing import Any
 
 from requestforge._references import StepToken, StepValue, fill
 from requestforge._token_endpoint.client_auth import ClientAuth
-from requestforge._token_endpoint.grants import GrantFetcher, Text, Texts
+from requestforge._token_endpoint.grants import GrantFetcher, Text, Texts, check_text
 from requestforge._token_endpoint.replies import no_token
 from requestforge._token_endpoint.signing import Key, Signer
 from requestforge._token_endpoint.steps import Context
@@ -78,6 +78,9 @@ class JwtBearerFetcher(GrantFetcher):
         signed = [part for part in (key, issuer, subject) if part]
         if (len(signed), bool(assertion)) not in {(0, True), (3, False)}:
             raise ValueError(f"{whose} needs either an assertion, or key, issuer and subject.")
+        for argument in ("issuer", "subject") if signed else ("assertion",):
+            if not callable(given[argument]):
+                check_text(argument, given[argument], whose)
         fields = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"}
         super().__init__(given, fields, "assertion", "key")
         self._assertion = assertion
@@ -150,6 +153,10 @@ class TokenExchangeFetcher(GrantFetcher):
         retry_strategy: RetryStrategyInterface | None = None,
     ) -> None:
         given = dict(locals())
+        whose = f"Step {name!r}"
+        check_text("subject_token_type", subject_token_type, whose)
+        if requested_token_type is not None:
+            check_text("requested_token_type", requested_token_type, whose)
         fields: dict[str, Any] = {
             "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
             "subject_token": StepToken(subject_step),

@@ -6,7 +6,7 @@ from typing import Any
 
 from requestforge._references import StepValue, fill
 from requestforge._token_endpoint.client_auth import ClientAuth
-from requestforge._token_endpoint.grants import GrantFetcher, Text, Texts
+from requestforge._token_endpoint.grants import GrantFetcher, Text, Texts, check_text
 from requestforge._token_endpoint.replies import refused_grant
 from requestforge._token_endpoint.spending import Spending
 from requestforge._token_endpoint.steps import Context
@@ -114,6 +114,8 @@ class PasswordFetcher(GrantFetcher):
         retry_strategy: RetryStrategyInterface | None = None,
     ) -> None:
         given = dict(locals())
+        for argument in ("username", "password"):
+            check_text(argument, given[argument], f"Step {name!r}")
         fields = {"grant_type": "password", "username": username, "password": password}
         super().__init__(given, fields, "password")
 
@@ -172,8 +174,7 @@ class RefreshTokenFetcher(GrantFetcher):
         retry_strategy: RetryStrategyInterface | None = None,
     ) -> None:
         given = dict(locals())
-        if not refresh_token:
-            raise ValueError(f"refresh_token of step {name!r} is empty.")
+        check_text("refresh_token", refresh_token, f"Step {name!r}")
         fields = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         super().__init__(given, fields, "refresh_token")
         self._given_token = refresh_token
