@@ -251,3 +251,14 @@ class TestSubclasses:
         error = failure_of(lambda: provider.refresh_token(OLD))
         assert type(error) is TokenRefreshException
         assert "Log in first." in error.message
+
+
+def test_a_secret_that_is_not_unicode_is_an_authentication_exception() -> None:
+    """Half a surrogate pair cannot be sent by HTTP Basic; the error does not show the secret."""
+    provider = ClientCredentialsTokenProvider(
+        "https://auth.example.com", "app", "canary-\udc80", "billing", auth_method="header"
+    )
+    with pytest.raises(AuthenticationException, match="not Unicode") as caught:
+        provider.fetch_token()
+    assert caught.value.service_name == "billing"
+    assert "canary" not in shown_by(caught.value)

@@ -39,10 +39,7 @@ class TokenStorageInterface(ABC):
     """Whether other processes may see and change what it holds."""
 
     content_version: int | None = None
-    """A count of its changes, for storages that can tell it at the cost of an attribute.
-
-    While it stands still a pipeline need not read again. None: it must.
-    """
+    """A count of its changes; nothing need be read again while it stands still. None: untold."""
 
     @abstractmethod
     def get(self, key: str) -> TokenData | None:
@@ -66,11 +63,7 @@ class TokenStorageInterface(ABC):
         return {key: token for key, token in found if token is not None}
 
     def content_of(self, keys: tuple[str, ...]) -> Mapping[str, TokenData]:
-        """The same as `get_many`, not to be changed by the caller.
-
-        A storage that can tell gives the very same object as before while what it holds under these
-        keys is the same, so that a pipeline need not look at it again.
-        """
+        """As `get_many`, not to be changed; the same object as before: it holds what it held."""
         return self.get_many(keys)
 
     def delete_many(self, keys: Iterable[str]) -> None:
@@ -105,9 +98,9 @@ class TokenStorageInterface(ABC):
     ) -> AbstractContextManager[bool] | None:
         """A lock on the key that reaches as far as the storage does; None: it cannot lock.
 
-        Entering gives True once the lock is held, or False if another still holds it after
-        `wait`, and raises if the lock service fails. It ends with the block, or after `lease`
-        should its holder have died. Leaving releases only a lock of one's own.
+        Entering gives True once the lock is held, False if another still holds it after `wait`, and
+        raises if the lock service fails. It ends with the block, or after `lease` if its holder has
+        died. Leaving releases only one's own.
         """
         return None
 
@@ -118,8 +111,8 @@ class TokenStorageInterface(ABC):
 class TokenFetcherInterface(ABC):
     """A step: it knows how to fetch one token, given those of earlier steps."""
 
-    # For fetchers of this library. True: `fetch`, too, redeems a refresh token, so that it must
-    # not be called while the storage, which may hold a later one, cannot be read.
+    # For fetchers of this library. True: `fetch`, too, redeems a refresh token, and must not be
+    # called while the storage, which may hold a later one, cannot be read.
     _fetch_redeems: bool = False
     # True: `refresh` has tried all other grants before it fails.
     _refresh_is_final: bool = False
@@ -136,11 +129,7 @@ class TokenFetcherInterface(ABC):
 
     @abstractmethod
     def fetch(self, context: dict[str, TokenData] | None = None) -> TokenData:
-        """A new token.
-
-        Args:
-            context: the tokens of earlier steps by name, or None if there are none.
-        """
+        """A new token; `context`: the tokens of earlier steps by name, None if there are none."""
 
     @property
     def depends_on(self) -> list[str]:
@@ -165,10 +154,9 @@ class TokenFetcherInterface(ABC):
     def refresh(self, expired: TokenData, context: dict[str, TokenData] | None = None) -> TokenData:  # noqa: ARG002 - for overriders
         """A new token in place of one that has a refresh token; fetches unless overridden.
 
-        An override redeems `expired.refresh_token`. Where the server answers `invalid_grant`, the
-        error it raises should be caused by that answer's HttpStatusException: the pipeline then
-        drops the refresh token and calls `fetch`. A TokenRefreshException says that `fetch` would
-        need a user, and is given to the caller. After any other error the refresh token stays.
+        An override redeems `expired.refresh_token`. An error caused by the HttpStatusException of
+        an `invalid_grant` has the pipeline drop that and call `fetch`. A TokenRefreshException says
+        that `fetch` would need a user, and is given to the caller. After others the token stays.
         """
         return self.fetch(context)
 
@@ -326,9 +314,7 @@ class RetryStrategyInterface(ABC):
     def before_attempt(self, context: RequestContext) -> None:  # noqa: B027 - optional
         """Hear of an attempt; raising refuses it."""
 
-    def after_attempt(  # noqa: B027 - optional
-        self, context: RequestContext, outcome: HttpResponse | BaseException
-    ) -> None:
+    def after_attempt(self, context: RequestContext, outcome: HttpResponse | BaseException) -> None:  # noqa: B027 - optional
         """Hear how an attempt ended."""
 
 

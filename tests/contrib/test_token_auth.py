@@ -271,11 +271,12 @@ def test_allowed_origins_are_the_only_ones(
         ({"source": object()}, TypeError, "not object"),
         ({"source": TokenManager}, TypeError, "not TokenManager"),
         ({"allowed_origins": "https://a.example"}, TypeError, "not one text"),
+        ({"allowed_origins": [b"https://a.example"]}, TypeError, "must be texts"),
         ({"allowed_origins": ["https://a.example/path"]}, ValueError, "is no origin"),
         ({"header_name": "X Token"}, ValueError, "header_name"),
         ({"header_prefix": "Bearer\n"}, ValueError, "header_prefix"),
     ],
-    ids=["no source", "a class", "one text", "a path", "name", "prefix"],
+    ids=["no source", "a class", "one text", "bytes", "a path", "name", "prefix"],
 )
 def test_bad_arguments(
     arguments: dict[str, Any], error: type[Exception], text: str, library: Library

@@ -144,6 +144,7 @@ def test_a_private_key_may_be_given_in_several_forms(key: Any) -> None:  # noqa:
         pytest.param(KEY.as_dict(private=False), "ES256", id="a public key"),
         pytest.param(RSA, "ES256", id="another kind"),
         pytest.param(KEY, "canary", id="no algorithm"),
+        pytest.param(KEY, "none", id="no signature"),
         pytest.param(7, "ES256", id="a number"),
     ],
 )
@@ -246,6 +247,22 @@ def test_a_client_shows_no_secret(auth: Any) -> None:  # noqa: ANN401
         assert str(secret) not in shown_by(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("client_id", "auth"),
+    [
+        pytest.param("app", ClientSecretBasic("canary-\udc80"), id="basic"),
+        pytest.param("app", ClientSecretPost("canary-\udc80"), id="post"),
+        pytest.param("canary-\udc80", PrivateKeyJwt(KEY), id="key"),
+    ],
+)
+def test_credentials_that_are_not_unicode(client_id: str, auth: Any) -> None:  # noqa: ANN401
+    """Half a surrogate pair is a failure of the step, which does not show the text around it."""
+    step = ClientCredentialsFetcher("app", "https://auth.example.com", client_id, client_auth=auth)
+    with pytest.raises(AuthenticationException, match="not Unicode") as caught:
+        step.fetch()
+    assert "canary" not in shown_by(caught.value)
+
+
 def test_a_wrong_secret_is_told_of_without_it(server: Server) -> None:
     """The error has the server's code."""
     step = ClientCredentialsFetcher(
@@ -260,9 +277,10 @@ def test_a_wrong_secret_is_told_of_without_it(server: Server) -> None:
 def test_what_cannot_authenticate_is_refused() -> None:
     """A client_auth of another kind, and an empty client id."""
     url = "https://auth.example.com/token"
-    wrong: Any = "secret"
-    with pytest.raises(TypeError, match="client_auth"):
-        ClientCredentialsFetcher("app", url, "app", client_auth=wrong)
+    wrong: Any
+    for wrong in ("secret", ClientSecretBasic):
+        with pytest.raises(TypeError, match="client_auth"):
+            ClientCredentialsFetcher("app", url, "app", client_auth=wrong)
     for client_id in ("", None):
         with pytest.raises(ValueError, match="client_id"):
             ClientCredentialsFetcher("app", url, client_id)  # type: ignore[arg-type]

@@ -8,13 +8,18 @@ from granting_server import CallingClock, Server
 from loopback import Loopback, Received, Script, json_reply, reply, shown_by
 from requestforge import InMemoryTokenStorage, TokenFetchPipeline
 from requestforge._deadline import bounded
-from requestforge.exceptions import AuthenticationException, TokenRefreshException
+from requestforge.exceptions import (
+    AuthenticationException,
+    InsecureTransportWarning,
+    TokenRefreshException,
+)
 from requestforge.instrumentation import monotonic
-from requestforge.oauth2 import DeviceCodeFetcher
+from requestforge.oauth2 import DeviceCodeFetcher, MutualTls
 from requestforge.retry import SimpleRetryStrategy
 
 pytestmark = pytest.mark.usefixtures("clock")
 
+URL = "https://a.example/device"
 CODES = {
     "device_code": "canary-dev1ce",
     "user_code": "WDJB-MJHT",
@@ -107,6 +112,15 @@ def test_nobody_polls_a_code_that_has_expired(clock: CallingClock) -> None:
             tv.fetch()
     assert clock.slept == [5]
     assert "canary-dev1ce" not in shown_by(caught.value)
+
+
+def test_a_code_that_is_dead_on_arrival(clock: CallingClock) -> None:
+    """A lifetime of nought is one: nobody polls."""
+    with Loopback(Endpoints(codes={**CODES, "expires_in": 0})) as loopback:
+        tv = scripted(loopback)
+        with pytest.raises(AuthenticationException, match="not decided in the time"):
+            tv.fetch()
+    assert clock.slept == []
 
 
 def test_nobody_is_waited_for_longer_than_half_an_hour(clock: CallingClock) -> None:
@@ -233,6 +247,33 @@ def test_a_failing_refresh_asks_nobody() -> None:
             assert not isinstance(caught.value, TokenRefreshException)
         pipeline.execute(force_refresh=True)
     assert len(user.shown) == 1
+
+
+def test_the_prompt_is_checked() -> None:
+    """What cannot be called is refused before a user is needed."""
+    wrong: Any = "Go to"
+    with pytest.raises(TypeError, match="prompt of Step 'tv'"):
+        DeviceCodeFetcher("tv", "https://a.example", "app", device_url=URL, prompt=wrong)
+
+
+def test_an_insecure_device_url_is_warned_of() -> None:
+    """The client's secret goes there, too; the warning points at this file."""
+    with pytest.warns(InsecureTransportWarning, match=r"http://device\.example") as caught:
+        DeviceCodeFetcher(
+            "tv", "https://a.example", "app", device_url="http://device.example/d", prompt=User()
+        )
+    assert caught[0].filename == __file__
+
+
+def test_a_certificate_needs_a_device_url_with_tls() -> None:
+    """An http URL is refused where the certificate is the client's proof."""
+    with pytest.raises(ValueError, match="device_url of Step 'tv' must be an https URL"):
+        DeviceCodeFetcher(
+            *("tv", "https://a.example", "app"),
+            device_url="http://127.0.0.1/device",
+            prompt=User(),
+            client_auth=MutualTls("c.pem"),
+        )
 
 
 @pytest.mark.parametrize("url", ["", "/device", "ftp://a.example", "http://a b/", None])

@@ -167,7 +167,7 @@ def test_the_memory_of_tenants_is_bounded() -> None:
 
 def test_it_has_to_be_there() -> None:
     """An empty one is refused."""
-    with pytest.raises(ValueError, match="refresh_token of step 'user' is empty"):
+    with pytest.raises(ValueError, match="refresh_token of Step 'user' is empty"):
         RefreshTokenFetcher("user", "https://a.example", "app", refresh_token="")
 
 

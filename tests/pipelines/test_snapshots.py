@@ -165,7 +165,8 @@ def test_a_storage_that_cannot_be_read_gives_nothing(app: CountingStep, user: Co
 @pytest.mark.usefixtures("clock")
 def test_one_outage_does_not_bring_back_the_tokens_of_another() -> None:
     """What was kept while the storage could not be read, and was given up, is not served again."""
-    storage = FlakyTellingStorage("get", "set", "delete")
+    storage = FlakyTellingStorage()
+    storage.broken = {"get", "set", "delete"}
     user = CountingStep("user", ttl=timedelta(minutes=30))
     pipeline = TokenFetchPipeline([user], storage)
     for _ in range(3):

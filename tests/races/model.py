@@ -39,13 +39,14 @@ class Place:
     """What the model knows of one key.
 
     `valid`: the stored token has not been given up; `kept`: a token that could not be stored, and
-    the text of the one that it should have replaced; `reason`: why there is nothing, if there is
-    nothing.
+    the text of the one that it should have replaced; `untold`: an invalidation that the storage
+    could not take; `empty_since`: why there is nothing, if there is nothing.
     """
 
     stored: Made | None = None
     valid: bool = False
     kept: tuple[Made, str | None] | None = None
+    untold: bool = False
     reason: str = "empty"
 
 
@@ -84,8 +85,6 @@ class Model:
     fetches: dict[str, int] = field(default_factory=lambda: dict.fromkeys(GRAPH, 0))
     places: dict[str, Place] = field(default_factory=lambda: {name: Place() for name in GRAPH})
     told: list[tuple[object, ...]] = field(default_factory=list)
-    untold: list[str] = field(default_factory=list)
-    """Keys with an invalidation that the storage could not take, the oldest first."""
 
     def alive(self, made: Made) -> bool:
         """Whether neither clock has reached the end of its use."""
@@ -124,7 +123,7 @@ class Model:
             monotonic + min(lives) if lives else float("inf"),
         )
         if self.broken.isdisjoint({"get", "set"}):
-            self.places[name] = Place(made, valid=True)
+            self.places[name] = Place(made, valid=True, untold=place.untold)
         else:
             place.kept = (made, view.stored)
         self.told.append((StepFetched, name, made.text, made.ends_at))
@@ -136,27 +135,11 @@ class Model:
         """Give up what is cached for one key; whether the storage took that."""
         place = self.places[name]
         place.valid, place.kept, place.reason = False, None, "invalidated"
-        if self.shared and "set" in self.broken:
-            if name not in self.untold:
-                self.untold.append(name)
-        elif self.shared:
-            if name in self.untold:
-                self.untold.remove(name)
-            if self.untold:  # a storage that works is told of another one as well
-                other = self.untold[0]
-                self.tell(other)
-                if "delete" not in self.broken:
-                    self.places[other].stored = None
+        place.untold = self.shared and "set" in self.broken
         if "delete" not in self.broken:
             place.stored = None
         self.told.append((StepInvalidated, name, cause))
-        return not (name in self.untold or "delete" in self.broken)
-
-    def tell(self, name: str) -> None:
-        """Tell the storage of an invalidation, which ends what was fetched since, too."""
-        place = self.places[name]
-        self.untold.remove(name)
-        place.valid, place.kept, place.reason = False, None, "invalidated"
+        return not (place.untold or "delete" in self.broken)
 
     def invalidate(self, names: Collection[str], steps: Sequence[str]) -> None:
         """Give up those steps of a pipeline, and what depends on them."""
@@ -252,8 +235,9 @@ class ModelRun:
 
     def fetch(self, name: str, views: Mapping[str, View]) -> Made:
         """Fetch a step; the first one of a refresh takes the old tokens of the others with it."""
-        if name in self.model.untold and "set" not in self.model.broken:
-            self.model.tell(name)
+        place = self.model.places[name]
+        if place.untold and "set" not in self.model.broken:
+            place.untold, place.valid, place.kept, place.reason = False, False, None, "invalidated"
             raise StartOver
         old = {
             other: text

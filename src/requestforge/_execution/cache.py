@@ -1,36 +1,31 @@
 """A storage as one process sees it: records read with their epochs, fenced writes, faults."""
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from copy import copy
 from dataclasses import replace
 from datetime import timedelta
-from pickle import UnpicklingError
 
 from requestforge import instrumentation
 from requestforge._execution.batches import Batch
+from requestforge._execution.faults import Faults
 from requestforge._execution.fences import Fences
 from requestforge._execution.flight import Demand, Flight, Flights
 from requestforge._execution.home import homes
 from requestforge._execution.judging import fill, judge
 from requestforge._execution.keys import EPOCH_SUFFIX, Entry
+from requestforge._execution.locking import locked
 from requestforge._execution.pauses import remember
+from requestforge._execution.reading import Reader
 from requestforge._execution.records import RETIRED, Record
 from requestforge._execution.reports import Reports
 from requestforge._looking import is_looking, noted
 from requestforge._portable import without_secrets
-from requestforge.events import InvalidationCause, StorageOperation
+from requestforge.events import InvalidationCause
 from requestforge.exceptions import TokenStorageException
-from requestforge.storage._basic import adapted, tells_content
+from requestforge.storage._basic import adapted
 from requestforge.tokens import TokenData, stamped
-
-_log = logging.getLogger("requestforge")
-
-_NO_KEYS: AbstractSet[str] = frozenset()
-# What a storage raises for a record that it cannot make sense of; all else is a fault of its own.
-_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, EOFError, UnpicklingError)
 
 
 class TokenCache:
@@ -38,31 +33,32 @@ class TokenCache:
 
     # Each view of a tenant has one.
     __slots__ = (
-        "_content_of",
-        "_pipeline",
+        "_faults",
+        "_reader",
         "_reports",
         "_shared",
         "fences",
         "home",
         "storage",
-        "tells_content",
     )
 
     def __init__(self, storage: object, pipeline: str, reports: Reports) -> None:
         self.storage = adapted(storage)
-        self._pipeline = pipeline
-        self._reports = reports
         self.home = homes.of(storage)
         self.fences = Fences(self.storage, self.home)
         self._shared = self.storage.shared
-        self.tells_content = tells_content(self.storage)
-        """Whether batches that hold the same have the same object as their content."""
+        self._tell(pipeline, reports)
 
     def beside(self, pipeline: str, reports: Reports) -> "TokenCache":
         """The same storage, as the pipeline of that prefix sees it."""
         other = copy(self)
-        other._pipeline, other._reports = pipeline, reports  # noqa: SLF001 - a copy
+        other._tell(pipeline, reports)  # noqa: SLF001 - a copy
         return other
+
+    @property
+    def tells_content(self) -> bool:
+        """Whether batches that hold the same have the same object as their content."""
+        return self._reader.tells_content
 
     @property
     def flights(self) -> Flights:
@@ -78,12 +74,12 @@ class TokenCache:
         """
         keys = keys or self._keys(entries)
         landings, epochs = self.flights.landings, self.fences.local_of(entries)
-        return Batch(landings, epochs, keys, *self._content(keys))
+        return Batch(landings, epochs, keys, *self._reader.content(keys))
 
     def read(self, entries: Sequence[Entry], batch: Batch | None = None) -> dict[str, Record]:
         """The records by step, as that batch has them; None: as they are now."""
         batch = batch or self.batch(entries)
-        found, unreadable = self._sorted(batch.content, batch.unreadable)
+        found, unreadable = self._reader.sort(batch.content, batch.unreadable)
         reading = instrumentation.reading()
         records = {}
         # Ancestors last, as in the storage: what is known here of an epoch may change meanwhile.
@@ -109,7 +105,7 @@ class TokenCache:
     def epoch(self, entry: Entry) -> str:
         """The present epoch of a step; empty before its first invalidation."""
         local = self.fences.local(entry)
-        found = self._get_many(entry.key + EPOCH_SUFFIX) if self._shared else None
+        found = self._reader.tokens(entry.key + EPOCH_SUFFIX) if self._shared else None
         return self.fences.epoch_in(found, entry, local)[0]
 
     def new_generation(self, entry: Entry, epoch: str, end: tuple[float, object] | None) -> str:
@@ -125,6 +121,12 @@ class TokenCache:
         """
         with self.fences.change():
             return self._write(entry, token, record)
+
+    def _tell(self, pipeline: str, reports: Reports) -> None:
+        """Tell of everything from now on as the pipeline of that prefix."""
+        self._reports = reports
+        self._faults = Faults(pipeline, reports, self.home)
+        self._reader = Reader(self.storage, self._faults)
 
     def _store_kept(self, entry: Entry, record: Record) -> bool:
         """Try once more to store a token that is kept here; whether that was done.
@@ -153,7 +155,7 @@ class TokenCache:
             if self._shared or self.storage.get(entry.key) is not token:
                 home.births.note(tag, token)
         except Exception as error:  # noqa: BLE001 - a storage may raise anything
-            self._failed(entry.step, "write", error)
+            self._faults.failed(entry.step, "write", error)
             home.put_off(tag)
             is_kept = not again and self.epoch(entry) == record.epoch
             if is_kept:
@@ -235,29 +237,9 @@ class TokenCache:
             )
             raise TokenStorageException(msg, shown) from shown
 
-    @contextmanager
-    def lock(self, entry: Entry, lease: timedelta, wait: timedelta) -> Iterator[None]:
-        """The storage's lock on a step, where it has one that works.
-
-        Raises:
-            TimeoutError: another process still holds it after `wait`.
-        """
-        held, stack = True, ExitStack()
-        try:
-            lock = self.storage.lock(entry.key, lease, wait)
-            if lock is not None:
-                held = stack.enter_context(lock)
-        except Exception as error:  # noqa: BLE001
-            self._lock_failed(entry.step, error)
-        try:
-            if not held:
-                raise TimeoutError
-            yield
-        finally:
-            try:
-                stack.close()
-            except Exception as error:  # noqa: BLE001
-                self._lock_failed(entry.step, error)
+    def lock(self, entry: Entry, lease: timedelta, wait: timedelta) -> AbstractContextManager[None]:
+        """The storage's lock on a step: see `locked`."""
+        return locked(self.storage, entry, lease, wait, self._faults)
 
     def _retire(self, entry: Entry, cause: InvalidationCause) -> bool:
         """End the use of a token that has a refresh token, which stays; whether there was one."""
@@ -308,7 +290,7 @@ class TokenCache:
         if kept is not None or failure is not None:
             home.changed()
         if failure is not None:
-            self._failed(entry.step, "delete", failure)
+            self._faults.failed(entry.step, "delete", failure)
         return failure
 
     def _known_generation(self, entry: Entry) -> str | None:
@@ -318,7 +300,7 @@ class TokenCache:
         kept = self.home.kept.get(entry.tag)
         token = self.home.births.of(entry.tag) if kept is None else kept[0]
         if token is None and not self._shared:
-            found = self._get_many(entry.key)
+            found = self._reader.tokens(entry.key)
             token = None if found is None else found.get(entry.key)
         return None if token is None else token.generation
 
@@ -327,7 +309,7 @@ class TokenCache:
         record.lacking = "unreadable"
         if noted(entry.key):
             return
-        self._failed(entry.step, "read", ValueError("The record belongs to another key."))
+        self._faults.failed(entry.step, "read", ValueError("The record belongs to another key."))
         self._remove(entry, token.generation)
 
     def _keys(self, entries: Sequence[Entry]) -> tuple[str, ...]:
@@ -337,66 +319,6 @@ class TokenCache:
         # key, no dependent's epoch is of after it while that of an ancestor is of before it.
         return (*(key + EPOCH_SUFFIX for key in reversed(keys)), *keys) if self._shared else keys
 
-    def _get_many(self, *keys: str) -> Mapping[str, TokenData] | None:
-        """The tokens that the storage holds, or None if it fails."""
-        return self._sorted(*self._content(keys))[0]
-
-    def _content(
-        self, keys: tuple[str, ...]
-    ) -> tuple[Mapping[str, object] | None, AbstractSet[str]]:
-        """What the storage gives, or None if it fails; and the keys that it cannot read."""
-        try:
-            read = self.storage.content_of if self.tells_content else self.storage.get_many
-            return read(keys), _NO_KEYS
-        except _UNREADABLE:
-            return self._get_each(keys)
-        except ImportError:  # a missing extra: no fault that passes
-            raise
-        except Exception as error:
-            if is_looking():
-                raise
-            self._failed("", "read", error)
-            return None, _NO_KEYS
-
-    def _sorted(
-        self, content: Mapping[str, object] | None, unreadable: AbstractSet[str]
-    ) -> tuple[dict[str, TokenData] | None, AbstractSet[str]]:
-        """The tokens, and the keys of all that is none; what is something else is discarded."""
-        if content is None:
-            return None, unreadable
-        tokens = {key: token for key, token in content.items() if isinstance(token, TokenData)}
-        foreign = content.keys() - tokens.keys()
-        for key in foreign:
-            self._discard(key, TypeError("The record is no TokenData."))
-        return tokens, unreadable | foreign
-
-    def _get_each(self, keys: Sequence[str]) -> tuple[dict[str, TokenData], set[str]]:
-        found: dict[str, TokenData] = {}
-        unreadable: set[str] = set()
-        for key in keys:
-            try:
-                token = self.storage.get(key)
-            except _UNREADABLE as error:
-                unreadable.add(key)
-                self._discard(key, error)
-            except Exception as error:
-                if is_looking():
-                    raise
-                self._failed(self._step_of(key), "read", error)
-            else:
-                if token is not None:
-                    found[key] = token
-        return found, unreadable
-
-    def _discard(self, key: str, error: Exception) -> None:
-        if noted(key):
-            return
-        self._failed(self._step_of(key), "read", error)
-        try:
-            self.storage.delete(key)
-        except Exception as fault:  # noqa: BLE001
-            self._failed(self._step_of(key), "delete", fault)
-
     def _remove(self, entry: Entry, *generations: str | None) -> None:
         """Delete the record if it has one of those generations; None: if it has none."""
         try:
@@ -404,21 +326,4 @@ class TokenCache:
                 if self.storage.compare_and_delete(entry.key, generation):
                     return
         except Exception as error:  # noqa: BLE001
-            self._failed(entry.step, "delete", error)
-
-    def _step_of(self, key: str) -> str:
-        return key.removesuffix(EPOCH_SUFFIX).removeprefix(f"{self._pipeline}:")
-
-    def _failed(self, step: str, operation: StorageOperation, error: Exception) -> None:
-        self._warn(operation, "The token storage failed on a %s (%s).", operation, error)
-        self._reports.storage_failed(step, operation, error)
-
-    def _lock_failed(self, step: str, error: Exception) -> None:
-        self._warn("lock", "The lock of step %r failed (%s).", step, error)
-        self._reports.lock_failed(step, error)
-
-    def _warn(self, subject: str, text: str, name: str, error: Exception) -> None:
-        """Warn of a fault once for each storage and subject; further ones are for debugging."""
-        level = logging.DEBUG if subject in self.home.warned else logging.WARNING
-        self.home.warned.add(subject)
-        _log.log(level, text, name, type(error).__name__)
+            self._faults.failed(entry.step, "delete", error)

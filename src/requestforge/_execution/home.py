@@ -21,6 +21,9 @@ Replaced = tuple[str | None, ...]
 _PAUSE = 1.0
 """Seconds between two tries to store a token that the storage failed to keep."""
 
+_FEW = 64
+"""So many kept tokens may be dead: what a wrong wall clock has ended lives on once it is right."""
+
 
 class Home:
     """What this process knows of one storage beyond what the storage holds.
@@ -56,8 +59,9 @@ class Home:
         """Have a token that the storage failed to put in place of what is told by one of these."""
         reading = instrumentation.reading()
         self.kept[tag] = (token, replaced)
-        for done in self._rounds.done(self.kept, lambda each: _is_worthless(each[0], reading)):
-            self.kept.pop(done, None)
+        if len(self.kept) > _FEW:
+            for done in self._rounds.done(self.kept, lambda each: _is_worthless(each[0], reading)):
+                self.kept.pop(done, None)
         self.changed()
 
     def put_off(self, tag: str) -> None:

@@ -69,8 +69,16 @@ def filled_base(base_url: StepValue, step: str) -> str:
     return url
 
 
-def check_transport(url: str, verify: bool | str, *, require_tls: bool) -> None:
-    """Warn of an insecure way to a tenant's base URL, once for each origin.
+def check_transport(
+    url: str, verify: bool | str, *, require_tls: bool, stacklevel: int = 2
+) -> None:
+    """Warn of an insecure way to a URL, once for each origin.
+
+    Args:
+        url: of an endpoint, or a tenant's base URL.
+        verify: whether certificates are verified, or against what.
+        require_tls: whether such a way is refused.
+        stacklevel: as for `warnings.warn`, from here.
 
     Raises:
         RequestBuildException: there is one, and it is to be refused.
@@ -81,7 +89,7 @@ def check_transport(url: str, verify: bool | str, *, require_tls: bool) -> None:
         return
     if require_tls:
         raise RequestBuildException(f"The step has require_tls, but: {reason}")
-    warn_once(origin, reason)
+    warn_once(origin, reason, stacklevel)
 
 
 def filled_endpoint(endpoint: str | StepValue, step: str) -> str:

@@ -53,7 +53,8 @@ def read_codes(response: HttpResponse) -> DeviceCodes:
         device_code=_text(answer, "device_code"),
         user_code=_text(answer, "user_code"),
         uri=_text(answer, "verification_uri"),
-        ends=instrumentation.monotonic() + min(lifetime or LONGEST_WAIT, LONGEST_WAIT),
+        ends=instrumentation.monotonic()
+        + (LONGEST_WAIT if lifetime is None else min(lifetime, LONGEST_WAIT)),
         interval=_INTERVAL if interval is None else max(interval, _SHORTEST_INTERVAL),
     )
 

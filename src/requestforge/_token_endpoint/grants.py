@@ -195,8 +195,8 @@ class GrantFetcher(EndpointFetcher):
         token = token_in_body(response, _KEYS, sent_at=sent_at)
         if token.token_type.lower() != "bearer":
             raise ValueError(
-                "The token is not of the type of RFC 6750, the only one that these grants are used "
-                "for here: have the server give Bearer tokens."
+                "The token is of another type than Bearer, the only one that these grants are used "
+                "for here (RFC 6750)."
             )
         missing = self._missing(token)
         if missing and self._require_scopes:
@@ -250,6 +250,16 @@ def check_url(argument: str, url: object, whose: str) -> None:
         )
 
 
+def check_certificate(argument: str, url: object, auth: object, whose: str) -> None:
+    """See to it that a client with a certificate can show it at an endpoint.
+
+    Raises:
+        ValueError: it cannot, without TLS.
+    """
+    if isinstance(auth, MutualTls) and str(url).lower().startswith("http:"):
+        raise ValueError(f"{argument} of {whose} must be an https URL: MutualTls is a part of TLS.")
+
+
 def _check_client(client_id: object, auth: object, token_url: object, whose: str) -> None:
     if not isinstance(client_id, str) or not client_id:
         raise ValueError(f"client_id of {whose} must be a non-empty string.")
@@ -258,8 +268,7 @@ def _check_client(client_id: object, auth: object, token_url: object, whose: str
             f"client_auth of {whose} must be one of those in requestforge.oauth2 or None, not "
             f"{f'the class {auth.__name__}' if isinstance(auth, type) else type(auth).__name__}."
         )
-    if isinstance(auth, MutualTls) and str(token_url).lower().startswith("http:"):
-        raise ValueError(f"token_url of {whose} must be an https URL: MutualTls is a part of TLS.")
+    check_certificate("token_url", token_url, auth, whose)
 
 
 def _texts(argument: str, value: Any, whose: str) -> Any:  # noqa: ANN401 - texts or references

@@ -20,6 +20,7 @@ from requestforge.exceptions import (
     ConnectionException,
     HttpClientException,
     HttpStatusException,
+    RequestBuildException,
     TimeoutException,
     TokenRefreshException,
 )
@@ -163,17 +164,21 @@ class BaseOAuth2TokenProvider(TokenProviderInterface):
 
     def _request_token(self, fields: Mapping[str, str | None]) -> TokenData:
         """The endpoint's token for a form of these fields, which the client is added to."""
-        headers = {}
-        client = {}
-        if self._auth_method == "header":
-            headers["Authorization"] = basic_credentials(self._client_id, self._client_secret)
-        else:
-            client = {"client_id": self._client_id, "client_secret": self._client_secret or None}
-        form = {**client, **fields}
-        outcome = self._outcome(headers, form)
+        try:
+            headers, client = self._credentials()
+        except RequestBuildException as error:
+            raise no_token(self._service_name, error) from error
+        outcome = self._outcome(headers, {**client, **fields})
         if isinstance(outcome, TokenData):
             return outcome
         raise no_token(self._service_name, outcome) from outcome
+
+    def _credentials(self) -> tuple[dict[str, str], dict[str, str | None]]:
+        """The headers, and the fields, that show who the client is."""
+        if self._auth_method == "header":
+            basic = basic_credentials(self._client_id, self._client_secret)
+            return {"Authorization": basic}, {}
+        return {}, {"client_id": self._client_id, "client_secret": self._client_secret or None}
 
     def _outcome(
         self, headers: Mapping[str, str], form: Mapping[str, str | None]

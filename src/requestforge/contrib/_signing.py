@@ -135,8 +135,11 @@ def _origins(allowed: Iterable[str]) -> frozenset[object]:
     if isinstance(allowed, str):
         msg = "allowed_origins must be a list of origins, not one text."
         raise TypeError(msg)
-    origins = tuple(allowed)
+    origins: tuple[Any, ...] = tuple(allowed)
     for origin in origins:
+        if not isinstance(origin, str):
+            msg = f"allowed_origins must be texts, not of the type {type(origin).__name__}."
+            raise TypeError(msg)
         if not is_origin(origin):
             msg = (
                 "A text in allowed_origins is no origin: "

@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from requestforge._references import StepToken, StepValue, fill
+from requestforge._references import StepToken, StepValue
 from requestforge._token_endpoint.client_auth import ClientAuth
 from requestforge._token_endpoint.grants import GrantFetcher, Text, Texts, check_text
 from requestforge._token_endpoint.replies import no_token
@@ -78,25 +78,30 @@ class JwtBearerFetcher(GrantFetcher):
         signed = [part for part in (key, issuer, subject) if part]
         if (len(signed), bool(assertion)) not in {(0, True), (3, False)}:
             raise ValueError(f"{whose} needs either an assertion, or key, issuer and subject.")
-        for argument in ("issuer", "subject") if signed else ("assertion",):
-            if not callable(given[argument]):
-                check_text(argument, given[argument], whose)
-        fields = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"}
+        for party in (issuer, subject):
+            if not isinstance(party, str | None):
+                raise TypeError(f"issuer and subject of {whose} must be strings.")
+        fields: dict[str, Any] = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"}
+        self._maker: Callable[[Context], object] | None = None
+        if callable(assertion):
+            self._maker = assertion
+        elif key is not None:
+            self._signer = Signer(key, None, whose)
+            self._parties = {"issuer": str(issuer), "subject": str(subject)}
+        else:
+            check_text("assertion", assertion, whose)
+            fields["assertion"] = assertion
         super().__init__(given, fields, "assertion", "key")
-        self._assertion = assertion
-        self._signer = None if key is None else Signer(key, None, whose)
-        self._parties = {"issuer": str(issuer), "subject": str(subject)}
 
     def _build_request_data(self, context: Context) -> dict[str, Any]:
         data = super()._build_request_data(context)
-        return {"assertion": self._assertion_for(context), **data}
+        return data if "assertion" in data else {**data, "assertion": self._made(context)}
 
-    def _assertion_for(self, context: Context) -> Any:  # noqa: ANN401 - a text, or what makes one
-        if self._signer is not None:
+    def _made(self, context: Context) -> Any:  # noqa: ANN401 - a text, or what makes one
+        if self._maker is None:
             audience = self._filled_base()
             return partial(self._signer.assertion, **self._parties, audience=audience)
-        made = self._assertion(context) if callable(self._assertion) else self._assertion
-        made = fill(made, context, self._name)
+        made = self._maker(context)
         if not isinstance(made, str) or not made:
             raise no_token(self._name, ValueError("Its assertion is no text."))
         return made

@@ -4,13 +4,18 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from requestforge._deadline import time_left
 from requestforge._references import StepValue, fill
 from requestforge._token_endpoint.client_auth import ClientAuth
 from requestforge._token_endpoint.grants import GrantFetcher, Text, Texts, check_text
-from requestforge._token_endpoint.replies import refused_grant
+from requestforge._token_endpoint.replies import no_token, refused_grant
 from requestforge._token_endpoint.spending import Spending
 from requestforge._token_endpoint.steps import Context
-from requestforge.exceptions import AuthenticationException, TokenRefreshException
+from requestforge.exceptions import (
+    AuthenticationException,
+    TimeoutException,
+    TokenRefreshException,
+)
 from requestforge.interfaces import RetryStrategyInterface
 from requestforge.tokens import TokenData
 
@@ -189,15 +194,8 @@ class RefreshTokenFetcher(GrantFetcher):
             AuthenticationException: there was no answer, or none with a token; `service_name` is
                 the name of the step.
         """
-        token = self._spending.next_of(self._seed(context))
-        if token is None:
-            raise TokenRefreshException(
-                f"No token for {self._name!r}. The server has refused the refresh token before; a "
-                "new one is needed.",
-                service_name=self._name,
-            )
         try:
-            return self._spend(token, context)
+            return self._spend(None, context)
         except AuthenticationException as error:
             failure = refused_grant(error)
             if failure is None:
@@ -218,8 +216,25 @@ class RefreshTokenFetcher(GrantFetcher):
         """
         return self._spend(expired.refresh_token or "", context)
 
-    def _spend(self, refresh_token: str, context: Context) -> TokenData:
-        seed = self._seed(context)
+    def _spend(self, refresh_token: str | None, context: Context) -> TokenData:
+        """A token by that refresh token; None: by the one that is next."""
+        seed = str(fill(self._given_token, context, self._name))
+        longest, left = self.fetch_timeout.total_seconds(), time_left()
+        wait = longest if left is None else max(0.0, min(longest, left))
+        with self._spending.turn(seed, wait) as is_free:
+            if not is_free:
+                busy = TimeoutException("Another thread redeems its refresh token for too long.")
+                raise no_token(self._name, busy) from busy
+            spent = self._spending.next_of(seed) if refresh_token is None else refresh_token
+            if spent is None:
+                raise TokenRefreshException(
+                    f"No token for {self._name!r}. The server has refused the refresh token "
+                    "before; a new one is needed.",
+                    service_name=self._name,
+                )
+            return self._spent(seed, spent, context)
+
+    def _spent(self, seed: str, refresh_token: str, context: Context) -> TokenData:
         try:
             token = self._redeemed(refresh_token, context)
         except AuthenticationException as error:
@@ -228,6 +243,3 @@ class RefreshTokenFetcher(GrantFetcher):
             raise
         self._spending.replace(seed, token.refresh_token or refresh_token)
         return token
-
-    def _seed(self, context: Context) -> str:
-        return str(fill(self._given_token, context, self._name))

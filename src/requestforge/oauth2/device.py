@@ -5,9 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 from requestforge._references import StepValue
+from requestforge._token_endpoint.addresses import check_transport
 from requestforge._token_endpoint.client_auth import ClientAuth
 from requestforge._token_endpoint.device import LONGEST_WAIT, decided, read_codes
-from requestforge._token_endpoint.grants import GrantFetcher, Texts, check_url
+from requestforge._token_endpoint.grants import GrantFetcher, Texts, check_certificate, check_url
 from requestforge._token_endpoint.replies import no_token, refused_grant
 from requestforge._token_endpoint.steps import Context
 from requestforge.exceptions import AuthenticationException, HttpClientException
@@ -75,8 +76,13 @@ class DeviceCodeFetcher(GrantFetcher):
         retry_strategy: RetryStrategyInterface | None = None,
     ) -> None:
         given = dict(locals())
-        check_url("device_url", str(device_url), f"Step {name!r}")
+        whose = f"Step {name!r}"
+        check_url("device_url", str(device_url), whose)
+        if not callable(prompt):
+            raise TypeError(f"prompt of {whose} must be callable, not {type(prompt).__name__}.")
         super().__init__(given, {})
+        check_certificate("device_url", device_url, client_auth, whose)
+        check_transport(device_url, verify_ssl, require_tls=False, stacklevel=3)
         self._device_url = device_url
         self._prompt = prompt
 
