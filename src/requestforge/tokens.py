@@ -18,6 +18,7 @@ from requestforge._answers import (
     take,
 )
 from requestforge._redaction import fingerprint
+from requestforge._token_records import read_record
 
 __all__ = ["TokenData"]
 
@@ -363,50 +364,7 @@ def _rebuild(cls: type[TokenData], fields: tuple[Any, ...], generation: str | No
 
 
 def _from_record(cls: type[TokenT], data: object) -> TokenT:
-    if not isinstance(data, Mapping):
-        msg = "A token record must be a mapping."
-        raise ValueError(msg)  # noqa: TRY004 - a stored value, documented as ValueError
-    token_type = _typed(data, "token_type", str)
-    token = cls(
-        access_token=_typed(data, "access_token", str, required=True),
-        token_type="Bearer" if token_type is None else token_type,
-        expires_at=_moment(data, "expires_at"),
-        refresh_token=_typed(data, "refresh_token", str),
-        scope=_typed(data, "scope", str),
-        extra=_typed(data, "extra", dict) or {},
-        issued_at=_moment(data, "issued_at"),
-        leeway=_seconds(data, "leeway"),
-    )
-    object.__setattr__(token, "_generation", _typed(data, "generation", str))
+    fields, generation = read_record(data)
+    token = cls(**fields)
+    object.__setattr__(token, "_generation", generation)
     return token
-
-
-def _typed(data: Mapping[str, Any], key: str, kind: type, *, required: bool = False) -> Any:  # noqa: ANN401
-    value = data.get(key)
-    if isinstance(value, kind) or (value is None and not required):
-        return value
-    raise _malformed(key)
-
-
-def _moment(data: Mapping[str, Any], key: str) -> datetime | None:
-    value = data.get(key)
-    if value is None or isinstance(value, datetime):
-        return value
-    try:
-        return datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise _malformed(key) from None
-
-
-def _seconds(data: Mapping[str, Any], key: str) -> timedelta | None:
-    value = data.get(key)
-    if value is None:
-        return None
-    try:
-        return timedelta(seconds=value)
-    except (TypeError, ValueError, OverflowError):
-        raise _malformed(key) from None
-
-
-def _malformed(key: str) -> ValueError:
-    return ValueError(f"Field {key!r} of the token record is missing or malformed.")

@@ -100,6 +100,7 @@ def test_without_a_terminal_nothing_goes(module: str, tmp_path: Path) -> None:
     ("options", "gone"),
     [
         pytest.param(["--all"], {"app", "user", "other"}, id="all"),
+        pytest.param([], {"app", "user", "other"}, id="all unless told"),
         pytest.param(["--step", "app"], {"app", "user"}, id="step"),
     ],
 )
@@ -125,6 +126,7 @@ def test_the_tokens_of_one_tenant_go(
         pytest.param(["files", "--step", "usr"], "steps are app, user, other", id="unknown"),
         pytest.param(["files"], "either --step NAME or --all", id="neither"),
         pytest.param(["files", "--step", "app", "--all"], "either --step", id="both"),
+        pytest.param(["files", "--step", "app", "--all", "--tenant", "t"], "either", id="all three"),
         pytest.param(["memory", "--all"], "memory of each process", id="memory"),
         pytest.param(["files", "--all", "--tenant", "", "--yes"], "tenant", id="no tenant"),
         pytest.param(["down", "--all", "--yes"], "could not delete the tokens", id="down"),

@@ -96,13 +96,13 @@ def inspect(
     epilog="""\b
 Examples:
   requestforge invalidate myapp.auth:pipeline --step app_token
-  requestforge invalidate myapp.auth:pipeline --all --tenant acme --yes
+  requestforge invalidate myapp.auth:pipeline --tenant acme --yes
 """
 )
 @click.argument("target")
 @click.option("--step", help="Invalidate this step, and all that depend on it.")
 @click.option("--all", "every", is_flag=True, help="Invalidate every step.")
-@click.option("--tenant", help="Invalidate the tokens of this tenant alone.")
+@click.option("--tenant", help="Invalidate the tokens of this tenant alone: all, or a step's.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def invalidate(
     target: str, step: str | None, tenant: str | None, *, every: bool, yes: bool
@@ -115,8 +115,11 @@ def invalidate(
     Exits with 0 once the tokens are given up, with 1 if you say no, and with 2 if it could not be
     done.
     """
-    if (step is None) != every:
-        raise click.UsageError("Name either --step NAME or --all.")
+    named = (step is not None) + every
+    if named > 1 or (named == 0 and tenant is None):
+        raise click.UsageError(
+            "Name either --step NAME or --all; --tenant NAME alone stands for all of its tokens."
+        )
     pipeline = load(target)
     if not pipeline.storage.shared:
         raise CannotTell(

@@ -18,9 +18,9 @@ from requestforge.contrib._signing import UNAUTHORIZED, Signature, Signer, Sourc
 try:
     import anyio.to_thread  # httpx brings it
     import httpx
-except ImportError as error:
+except ImportError as _error:
     msg = "requestforge.contrib.httpx needs httpx: pip install 'requestforge[httpx]'."
-    raise ImportError(msg) from error
+    raise ImportError(msg) from _error
 from anyio.lowlevel import RunVar
 
 __all__ = ["TokenAuth"]
