@@ -126,7 +126,7 @@ def test_the_tokens_of_one_tenant_go(
         pytest.param(["files", "--step", "usr"], "steps are app, user, other", id="unknown"),
         pytest.param(["files"], "either --step NAME or --all", id="neither"),
         pytest.param(["files", "--step", "app", "--all"], "either --step", id="both"),
-        pytest.param(["files", "--step", "app", "--all", "--tenant", "t"], "either", id="all three"),
+        pytest.param(["files", "--step", "app", "--all", "--tenant", "t"], "either", id="three"),
         pytest.param(["memory", "--all"], "memory of each process", id="memory"),
         pytest.param(["files", "--all", "--tenant", "", "--yes"], "tenant", id="no tenant"),
         pytest.param(["down", "--all", "--yes"], "could not delete the tokens", id="down"),

@@ -24,7 +24,7 @@ from requestforge import BodyTokenFetcher, InMemoryTokenStorage, TokenFetchPipel
 
 # How many blocks of Python each page has, and how many of them show what they give.
 COUNTS = {
-    "README.md": (3, 0),
+    "README.md": (4, 0),
     "docs/api/client.rst": (3, 3),
     "docs/api/exceptions.rst": (1, 1),
     "docs/api/fetcher.rst": (8, 5),

@@ -350,15 +350,17 @@ def test_a_refresh_does_not_start_over_for_a_storage_that_went_down(
 
 def test_a_fault_is_warned_of_once(app: CountingStep, caplog: pytest.LogCaptureFixture) -> None:
     """The log has one warning for each storage and operation; observers are told each time."""
-    pipelines = [TokenFetchPipeline([app], FlakyStorage("get", "set")) for _ in range(2)]
+    pipelines = [TokenFetchPipeline([app], FlakyStorage("get", "set"), "shop") for _ in range(2)]
     with recorded() as events, caplog.at_level(logging.INFO, "requestforge"):
         for pipeline in pipelines:
             for _ in range(3):
                 pipeline.execute(force_refresh=True)
     assert len(faults(events)) > 12
     assert sorted(record.getMessage() for record in caplog.records) == [
-        f"The token storage failed on a {operation} (OSError)."
-        for operation in ("read", "read", "write", "write")
+        f"The token storage failed on a {operation} of {what} (OSError)."
+        for operation, what in (
+            [("read", "pipeline 'shop'")] * 2 + [("write", "step 'app' of pipeline 'shop'")] * 2
+        )
     ]
 
 

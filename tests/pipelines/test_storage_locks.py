@@ -132,7 +132,7 @@ def test_a_lock_service_that_fails_is_done_without(
     [told] = [event for event in events if isinstance(event, LockUnavailable)]
     assert (told.pipeline, told.step) == ("shop", "app")
     assert where in told.error
-    assert "lock of step 'app' failed (OSError)" in caplog.text
+    assert "lock of step 'app' of pipeline 'shop' failed (OSError)" in caplog.text
 
 
 def test_a_lock_service_that_fails_is_logged_without_observers(

@@ -222,7 +222,7 @@ def test_a_lock_service_that_fails_is_done_without(
     [event] = watch.of(LockUnavailable)
     assert (event.pipeline, event.step) == ("shop", "app")
     assert event.error == "No route to the lock server."
-    assert "lock of step 'app' failed (OSError)" in caplog.text
+    assert "lock of step 'app' of pipeline 'shop' failed (OSError)" in caplog.text
 
 
 @pytest.mark.parametrize("failure", [OSError("down"), Interrupt()], ids=["error", "interrupt"])

@@ -28,7 +28,7 @@ class Faults:
 
     def failed(self, step: str, operation: StorageOperation, error: Exception) -> None:
         """The storage failed, or held what cannot be read."""
-        self._warn(operation, "The token storage failed on a %s (%s).", operation, error)
+        self._warn(operation, f"The token storage failed on a {operation} of %s (%s).", step, error)
         self._reports.storage_failed(step, operation, error)
 
     def failed_on(self, key: str, operation: StorageOperation, error: Exception) -> None:
@@ -38,12 +38,15 @@ class Faults:
 
     def lock_failed(self, step: str, error: Exception) -> None:
         """The lock of a step failed."""
-        self._warn("lock", "The lock of step %r failed (%s).", step, error)
+        self._warn("lock", "The lock of %s failed (%s).", step, error)
         self._reports.lock_failed(step, error)
 
-    def _warn(self, subject: str, text: str, name: str, error: Exception) -> None:
+    def _warn(self, subject: str, text: str, step: str, error: Exception) -> None:
         """Warn of a fault once for each storage and subject; further ones are for debugging."""
         warned = self._home.warned
         level = logging.DEBUG if subject in warned else logging.WARNING
         warned.add(subject)
-        _log.log(level, text, name, type(error).__name__)
+        where = f"pipeline {self._pipeline!r}"
+        if step:  # A read of all steps at once names none.
+            where = f"step {step!r} of {where}"
+        _log.log(level, text, where, type(error).__name__)
