@@ -73,8 +73,8 @@ def test_a_finding_is_the_one_failure_of_a_test_that_passed(
             "*_ test_late _*",
             "1 request matched no endpoint of the fake auth server:",
             "secrets of a fake auth server show up:",
-            "FAILED *::test_late - Failed: 1 request *",
-            "FAILED *::test_leak - secrets *",
+            "FAILED *::test_late*",
+            "FAILED *::test_leak*",
         ]
     )
     shown = result.stdout.str()
