@@ -1,6 +1,7 @@
 """Which tokens of a storage are being renewed ahead of time, and when to try again."""
 
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from requestforge._execution.pauses import Window, remember, window
@@ -24,9 +25,9 @@ class _Try:
     window: Window
     thread: threading.Thread | None
 
-    def holds_for(self, generation: str | None) -> bool:
+    def holds_for(self, generation: str | None, threads: Collection[threading.Thread]) -> bool:
         return self.generation in (None, generation) and (
-            self.window.lasts or (self.thread is not None and self.thread.is_alive())
+            self.window.lasts or self.thread in threads
         )
 
 
@@ -42,7 +43,7 @@ class Renewals:
     def pause(self, key: str, generation: str | None) -> Window | None:
         """Until when to look at that token no more; None: a renewal may begin."""
         last = self._tries.get(key)
-        if last is not None and last.holds_for(generation):
+        if last is not None and last.holds_for(generation, self._threads):
             return last.window if last.window.lasts else window(_DELAYS.delay(0))
         if len(self._threads) >= _MOST_THREADS and self._busy() >= _MOST_THREADS:
             return window(_DELAYS.delay(0))
@@ -51,7 +52,7 @@ class Renewals:
     def claim(self, key: str, generation: str | None, thread: threading.Thread) -> bool:
         """Whether it is up to that thread to renew the token; if so, nobody else does meanwhile."""
         last = self._tries.get(key)
-        if last is not None and last.holds_for(generation):
+        if last is not None and last.holds_for(generation, self._threads):
             return False
         number = _number_of(last, generation)
         claimed = _Try(generation, number + 1, window(_DELAYS.delay(number)), thread)
